@@ -1,0 +1,83 @@
+package exchange
+
+import (
+	"net/netip"
+)
+
+// An Exchange is one request and its response. An engine makes it, calls Handler.Serve with it, and uses its memory
+// again when Serve has returned.
+type Exchange struct {
+	Request  Request
+	Response Response
+
+	Conn       *Conn
+	Downstream Downstream
+
+	ClientIP      netip.Addr // who asks, after trusted proxies were believed
+	ClientTrusted bool       // the peer is a trusted proxy
+	PrefixLen     int        // how many bytes of Request.Path the route's prefix matched, for rewrites
+	RequestID     []byte     // kept from a trusted peer, else made here
+
+	Record Record
+
+	local   Bytes  // the body of a response made here
+	scratch []byte // memory for values that filters build; see Scratch
+	idBuf   [36]byte
+}
+
+// A Conn is what is known of the client's connection; it does not change while exchanges come and go on it.
+type Conn struct {
+	Listener int // the listener's slot in the route table
+	Remote   netip.AddrPort
+	Local    netip.AddrPort
+	RemoteIP []byte // Remote's address as text, made once a connection
+	Secure   bool   // the client speaks TLS to us
+}
+
+// A Handler serves exchanges. An engine calls Serve when a request's head is complete, from the goroutine of its
+// connection; Serve returns when the response was passed on, or could not be. It calls Downstream.Respond at most once; where it
+// did not, the engine closes the client's connection.
+type Handler interface {
+	Serve(x *Exchange)
+}
+
+// Downstream is the engine's side of an exchange: the way back to the client.
+type Downstream interface {
+	// Interim sends a 1xx response with the fields of h (RFC 9110 §15.2), at once. 101 is not interim. h may be nil.
+	// Engines leave it out for HTTP/1.0 clients.
+	Interim(x *Exchange, status int, h *Header) error
+
+	// Respond sends x.Response: the head, the body to its end, the trailer. For 101 it then carries Response.Tunnel
+	// until both directions have ended. An error means that the client did not get all of it, for either side's fault:
+	// x.Record.Reason says whose.
+	Respond(x *Exchange) error
+}
+
+// Reset makes x ready for the next request of a connection.
+func (x *Exchange) Reset() {
+	x.Request = Request{Header: x.Request.Header, Trailer: x.Request.Trailer}
+	x.Request.Header.Reset(nil)
+	x.Request.Trailer.Reset(nil)
+	x.ResetResponse()
+	x.ClientIP, x.ClientTrusted, x.PrefixLen = netip.Addr{}, false, 0
+	x.RequestID = nil
+	x.Record = Record{}
+	x.scratch = x.scratch[:0]
+}
+
+// ResetResponse forgets the response, so that another attempt can fill it in.
+func (x *Exchange) ResetResponse() {
+	x.Response = Response{Header: x.Response.Header, Trailer: x.Response.Trailer}
+	x.Response.Header.Reset(nil)
+	x.Response.Trailer.Reset(nil)
+}
+
+// Scratch returns n bytes that live as long as the exchange. Slices returned earlier stay valid.
+func (x *Exchange) Scratch(n int) []byte {
+	if cap(x.scratch)-len(x.scratch) < n {
+		x.scratch = make([]byte, 0, max(1024, 2*n))
+	}
+	at := len(x.scratch)
+	x.scratch = x.scratch[:at+n]
+	return x.scratch[at : at+n : at+n]
+}
