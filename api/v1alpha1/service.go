@@ -1,0 +1,290 @@
+package v1alpha1
+
+// ProxyServiceSpec is one proxied service: where it listens, which requests it takes and where they go.
+type ProxyServiceSpec struct {
+	// Name of the service in logs, metrics and messages: letters, digits, `-`, `_` and `.`, beginning and ending with a
+	// letter or a digit. Unique within a configuration.
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:example="admin-portal"
+	// +optional
+	Name string `json:"name,omitempty"`
+
+	// BindAddress is the IP address and port to listen on. `0.0.0.0:8080` listens on every IPv4 address, `:8080` on every
+	// address. Services with the same address share it as virtual hosts. Port 0, in a file only, picks a free port, which
+	// is logged and shown by the admin API.
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:example="0.0.0.0:6188"
+	// +required
+	BindAddress string `json:"bindAddress,omitempty"`
+
+	// Hosts that the service answers for: names like `shop.example.com`, wildcards like `*.shop.example.com` (any number
+	// of labels in place of the star), or IP addresses. Compared without regard to case or port. Unset: every host.
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MaxLength=253
+	// +kubebuilder:example={shop.example.com, "*.shop.example.com"}
+	// +optional
+	Hosts []string `json:"hosts,omitempty"`
+
+	// TLS towards clients. Only `false` is supported by this version; `true` is refused.
+	// +kubebuilder:example=false
+	// +optional
+	TLS *bool `json:"tls,omitempty"`
+
+	// Upstreams are the addresses that requests are forwarded to, `host:port` each. An IPv6 address stands in brackets. A
+	// DNS name is resolved again when its time to live ends. An entry is the same as an entry of `backends` of weight 1.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=260
+	// +kubebuilder:example={"127.0.0.1:3002"}
+	// +optional
+	Upstreams []string `json:"upstreams,omitempty"`
+
+	// Backends are the addresses that requests are forwarded to, with weights and roles. Merged with `upstreams`.
+	// +kubebuilder:validation:MaxItems=256
+	// +optional
+	Backends []Backend `json:"backends,omitempty"`
+
+	// HealthCheck says how the endpoints are watched. Unset: a TCP check with the defaults below.
+	// +optional
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+
+	// LoadBalancing says how an endpoint is picked.
+	// +optional
+	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
+
+	// Timeouts of connections and requests. Routes may override them, field by field.
+	// +optional
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+
+	// Retry says when a failed request is tried at another endpoint.
+	// +optional
+	Retry *Retry `json:"retry,omitempty"`
+
+	// ClientIP says how the client's address is found.
+	// +optional
+	ClientIP *ClientIP `json:"clientIP,omitempty"`
+
+	// HealthPath is the path at which the proxy itself answers for the service: 200 while at least one endpoint can
+	// serve, else 503, to GET and HEAD, before routing; a route that matches the path exactly wins over it. `off` turns it
+	// off. Unset: `/health` in a file, `off` in a custom resource.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="/healthz"
+	// +optional
+	HealthPath *string `json:"healthPath,omitempty"`
+
+	// Routes say which requests go where. The most specific route wins, whatever its place in the list: exact host, then
+	// the longest wildcard; exact path, then the longest prefix, then regular expressions; then method; then most header
+	// conditions, then most query conditions; then the first in the list. Without routes every request goes to the
+	// service's upstreams; with routes, a request that none of them matches is answered with 404.
+	// +kubebuilder:validation:MaxItems=512
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Routes []Route `json:"routes,omitempty"`
+}
+
+// BackendRole says when a backend serves.
+// +kubebuilder:validation:Enum=Primary;Backup
+type BackendRole string
+
+// The roles of a backend.
+const (
+	RolePrimary BackendRole = "Primary"
+	RoleBackup  BackendRole = "Backup"
+)
+
+// Backend is one address that requests are forwarded to, over plaintext HTTP/1.1.
+type Backend struct {
+	// Address is `host:port`. An IPv6 address stands in brackets. A DNS name is resolved again when its time to live ends;
+	// its weight is shared by all of its addresses, however many they are.
+	// +kubebuilder:validation:MaxLength=260
+	// +kubebuilder:example="10.0.0.9:3002"
+	// +required
+	Address string `json:"address,omitempty"`
+
+	// Weight is the share of requests, relative to the others of the same role. 0: none.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	// +kubebuilder:example=90
+	// +optional
+	Weight *int32 `json:"weight,omitempty"`
+
+	// Role is `Primary`, or `Backup` for one that serves only when no primary can.
+	// +kubebuilder:example=Backup
+	// +optional
+	Role *BackendRole `json:"role,omitempty"`
+}
+
+// Algorithm picks an endpoint for a request.
+// +kubebuilder:validation:Enum=RoundRobin;LeastRequest;Random
+type Algorithm string
+
+// The algorithms.
+const (
+	AlgorithmRoundRobin   Algorithm = "RoundRobin"
+	AlgorithmLeastRequest Algorithm = "LeastRequest"
+	AlgorithmRandom       Algorithm = "Random"
+)
+
+// LoadBalancing says how an endpoint is picked.
+type LoadBalancing struct {
+	// Algorithm is `RoundRobin` (smooth and weighted: exact over any run of requests as long as the sum of the weights),
+	// `LeastRequest` (the less busy of two random endpoints), or `Random` (weighted).
+	// +kubebuilder:example=LeastRequest
+	// +optional
+	Algorithm *Algorithm `json:"algorithm,omitempty"`
+}
+
+// Timeouts of one request.
+type Timeouts struct {
+	// ConnectMs is the time to open a connection to an endpoint, in milliseconds.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=600000
+	// +kubebuilder:example=1000
+	// +optional
+	ConnectMs *int32 `json:"connectMs,omitempty"`
+
+	// RequestMs is the time from a request's head to the response's head, all tries together, in milliseconds. When it is
+	// over the client gets 504. Bodies are not counted.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	// +kubebuilder:example=30000
+	// +optional
+	RequestMs *int32 `json:"requestMs,omitempty"`
+
+	// IdleSecs is the longest silence between bytes of a body and in a tunnel (WebSocket), and how long a client's
+	// connection is kept open between requests, in seconds.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	// +kubebuilder:example=60
+	// +optional
+	IdleSecs *int32 `json:"idleSecs,omitempty"`
+}
+
+// Retry says when a failed request is tried at another endpoint. A request whose connection failed (nothing was sent)
+// is always tried again; one that was sent, only if its method is idempotent and nothing of the response has arrived.
+type Retry struct {
+	// Attempts counts all tries together, the first included. 1: no retry.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	// +kubebuilder:example=3
+	// +optional
+	Attempts *int32 `json:"attempts,omitempty"`
+
+	// Codes are statuses of responses that are tried again as well, for idempotent methods.
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:Minimum=400
+	// +kubebuilder:validation:items:Maximum=599
+	// +kubebuilder:example={502, 503}
+	// +optional
+	Codes []int32 `json:"codes,omitempty"`
+
+	// PerTryTimeoutMs is the time that one try may take until the response's head, in milliseconds. Unset: what is left
+	// of `timeouts.request_ms`.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400000
+	// +kubebuilder:example=5000
+	// +optional
+	PerTryTimeoutMs *int32 `json:"perTryTimeoutMs,omitempty"`
+
+	// BudgetPercent caps retries as a share of requests, so that retries cannot multiply an overload.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:example=20
+	// +optional
+	BudgetPercent *int32 `json:"budgetPercent,omitempty"`
+}
+
+// HealthCheckType says how an endpoint is asked for its health.
+// +kubebuilder:validation:Enum=TCP;HTTP;Disabled
+type HealthCheckType string
+
+// The types of health checks.
+const (
+	HealthCheckTCP      HealthCheckType = "TCP"
+	HealthCheckHTTP     HealthCheckType = "HTTP"
+	HealthCheckDisabled HealthCheckType = "Disabled"
+)
+
+// HealthCheck says how endpoints are watched. A new endpoint counts as healthy until its first check.
+type HealthCheck struct {
+	// TimeoutMs is the time that a check may take, in milliseconds.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=600000
+	// +kubebuilder:example=500
+	// +optional
+	TimeoutMs *int32 `json:"timeoutMs,omitempty"`
+
+	// FrequencySecs is the time from one check to the next, in seconds.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	// +kubebuilder:example=5
+	// +optional
+	FrequencySecs *int32 `json:"frequencySecs,omitempty"`
+
+	// Type is `TCP` (a connection can be opened), `HTTP` (GET `path` answers with a status from 200 to 399), or `Disabled`
+	// (no active checks).
+	// +kubebuilder:example=HTTP
+	// +optional
+	Type *HealthCheckType `json:"type,omitempty"`
+
+	// Path that an `HTTP` check asks for. Only allowed with `type: HTTP`, where it is `/` unless set.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="/healthz"
+	// +optional
+	Path *string `json:"path,omitempty"`
+
+	// HealthyThreshold is the number of successful checks in a row that bring an endpoint back.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:example=1
+	// +optional
+	HealthyThreshold *int32 `json:"healthyThreshold,omitempty"`
+
+	// UnhealthyThreshold is the number of failed checks in a row that take an endpoint out.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:example=3
+	// +optional
+	UnhealthyThreshold *int32 `json:"unhealthyThreshold,omitempty"`
+
+	// Passive takes endpoints out that fail real requests. Unset: off; `{}`: on, with the defaults below.
+	// +optional
+	Passive *PassiveHealthCheck `json:"passive,omitempty"`
+}
+
+// PassiveHealthCheck takes endpoints out for a while that fail real requests.
+type PassiveHealthCheck struct {
+	// ConsecutiveErrors in a row take an endpoint out: failed connections, resets, time-outs and the statuses 502, 503 and
+	// 504.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:example=5
+	// +optional
+	ConsecutiveErrors *int32 `json:"consecutiveErrors,omitempty"`
+
+	// EjectionSecs is how long it stays out the first time, in seconds; each further ejection takes longer.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=86400
+	// +kubebuilder:example=30
+	// +optional
+	EjectionSecs *int32 `json:"ejectionSecs,omitempty"`
+
+	// MaxEjectionPercent caps the share of endpoints that are out at the same time.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:example=50
+	// +optional
+	MaxEjectionPercent *int32 `json:"maxEjectionPercent,omitempty"`
+}
+
+// ClientIP says how the client's address is found.
+type ClientIP struct {
+	// TrustedProxies are the networks (or single addresses) of proxies in front of this one. From such a peer
+	// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `X-Request-Id` are believed and extended; from anybody else
+	// they are replaced.
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:example={10.0.0.0/8}
+	// +optional
+	TrustedProxies []string `json:"trustedProxies,omitempty"`
+}
