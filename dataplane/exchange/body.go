@@ -19,8 +19,8 @@ type Body interface {
 	// Skip drops n of the Buffered bytes.
 	Skip(n int)
 
-	// Close ends reading. Where bytes are left, the connection underneath is not used again.
-	Close()
+	// Ended reports whether the body is complete and all of it was read: the next Read would return io.EOF at once.
+	Ended() bool
 }
 
 // A Tunnel is an endpoint's connection after it answered 101: a stream in both directions.
@@ -56,5 +56,5 @@ func (b *Bytes) Buffered() []byte { return b.rest }
 // Skip implements Body.
 func (b *Bytes) Skip(n int) { b.rest = b.rest[n:] }
 
-// Close implements Body.
-func (b *Bytes) Close() { b.rest = nil }
+// Ended implements Body.
+func (b *Bytes) Ended() bool { return len(b.rest) == 0 }

@@ -35,10 +35,14 @@ type Conn struct {
 }
 
 // A Handler serves exchanges. An engine calls Serve when a request's head is complete, from the goroutine of its
-// connection; Serve returns when the response was passed on, or could not be. It calls Downstream.Respond at most once; where it
-// did not, the engine closes the client's connection.
+// connection; Serve returns when the response was passed on, or could not be. It calls Downstream.Respond at most once;
+// where it did not, the engine closes the client's connection.
 type Handler interface {
 	Serve(x *Exchange)
+
+	// Refuse answers a request whose head could not be read; as much of x.Request is filled in as was understood. The
+	// engine closes the connection behind it.
+	Refuse(x *Exchange, status int, reason Reason)
 }
 
 // Downstream is the engine's side of an exchange: the way back to the client.
@@ -53,6 +57,12 @@ type Downstream interface {
 	Respond(x *Exchange) error
 }
 
+// A Stream is the upstream side of a response. Release says that the exchange is over: nothing of the response is read
+// any more, its memory is free, and the connection goes back to its endpoint if it can be used again.
+type Stream interface {
+	Release()
+}
+
 // Reset makes x ready for the next request of a connection.
 func (x *Exchange) Reset() {
 	x.Request = Request{Header: x.Request.Header, Trailer: x.Request.Trailer}
@@ -65,8 +75,11 @@ func (x *Exchange) Reset() {
 	x.scratch = x.scratch[:0]
 }
 
-// ResetResponse forgets the response, so that another attempt can fill it in.
+// ResetResponse releases and forgets the response, so that another attempt, or an answer made here, can take its place.
 func (x *Exchange) ResetResponse() {
+	if x.Response.Stream != nil {
+		x.Response.Stream.Release()
+	}
 	x.Response = Response{Header: x.Response.Header, Trailer: x.Response.Trailer}
 	x.Response.Header.Reset(nil)
 	x.Response.Trailer.Reset(nil)

@@ -11,33 +11,33 @@ type Reason string
 
 // The reasons. docs/troubleshooting.md explains each.
 const (
-	NoRoute            Reason = "no_route"            // 404: no route matches
-	NoHealthyUpstream  Reason = "no_healthy_upstream" // 503: no endpoint can serve
-	NoEndpoints        Reason = "no_endpoints"        // 503: the cluster has no endpoint at all
-	ConnectFailed      Reason = "connect_failed"      // 502: no connection to the endpoint
-	ConnectTimeout     Reason = "connect_timeout"     // 504: no connection in time
-	UpstreamTimeout    Reason = "upstream_timeout"    // 504: no response head in time
-	UpstreamReset      Reason = "upstream_reset"      // 502: the connection ended before the response did
-	UpstreamProtocol   Reason = "upstream_protocol"   // 502: the response is not valid HTTP
-	UpstreamTruncated  Reason = "upstream_truncated"  // the body was cut off after its head was passed on
-	UpstreamIdle       Reason = "upstream_idle"       // the body stalled after its head was passed on
-	BadRequest         Reason = "bad_request"         // 400: malformed or ambiguous
-	HeaderTooLarge     Reason = "header_too_large"    // 431: too many header bytes or fields
-	URITooLong         Reason = "uri_too_long"        // 414: the request line is too long
-	NotImplemented     Reason = "not_implemented"     // 501: an unknown transfer coding
-	VersionUnsupported Reason = "http_version"        // 505: not HTTP/1.0 or HTTP/1.1
-	MethodRefused      Reason = "method_refused"      // 405: CONNECT or TRACE
-	ExpectationFailed  Reason = "expectation_failed"  // 417: an Expect other than 100-continue
-	RequestTimeout     Reason = "request_timeout"     // 408: head or body did not arrive in time
-	ClientReset        Reason = "client_reset"        // 499 in the log: the client went away
-	ClientSlow         Reason = "client_slow"         // the client did not take the response in time
+	NoRoute            Reason = "no_route"             // 404: no route matches
+	NoHealthyUpstream  Reason = "no_healthy_upstream"  // 503: no endpoint can serve
+	NoEndpoints        Reason = "no_endpoints"         // 503: the cluster has no endpoint at all
+	ConnectFailed      Reason = "connect_failed"       // 502: no connection to the endpoint
+	ConnectTimeout     Reason = "connect_timeout"      // 504: no connection in time
+	UpstreamTimeout    Reason = "upstream_timeout"     // 504: no response head in time
+	UpstreamReset      Reason = "upstream_reset"       // 502: the connection ended before the response did
+	UpstreamProtocol   Reason = "upstream_protocol"    // 502: the response is not valid HTTP
+	UpstreamTruncated  Reason = "upstream_truncated"   // the body was cut off after its head was passed on
+	UpstreamIdle       Reason = "upstream_idle"        // the body stalled after its head was passed on
+	BadRequest         Reason = "bad_request"          // 400: malformed or ambiguous
+	HeaderTooLarge     Reason = "header_too_large"     // 431: too many header bytes or fields
+	URITooLong         Reason = "uri_too_long"         // 414: the request line is too long
+	NotImplemented     Reason = "not_implemented"      // 501: an unknown transfer coding
+	VersionUnsupported Reason = "http_version"         // 505: not HTTP/1.0 or HTTP/1.1
+	MethodRefused      Reason = "method_refused"       // 405: CONNECT or TRACE
+	ExpectationFailed  Reason = "expectation_failed"   // 417: an Expect other than 100-continue
+	RequestTimeout     Reason = "request_timeout"      // 408: head or body did not arrive in time
+	ClientReset        Reason = "client_reset"         // 499 in the log: the client went away
+	ClientSlow         Reason = "client_slow"          // the client did not take the response in time
 	Overload           Reason = "too_many_connections" // 503: limits.max_connections is reached
-	Draining           Reason = "draining"            // 503: the proxy is stopping
-	Redirected         Reason = "redirect"            // 3xx by a redirect filter
-	HealthEndpoint     Reason = "health_endpoint"     // 200 or 503 by health_path
-	TunnelIdle         Reason = "tunnel_idle"         // an upgraded connection was idle for too long
-	InvalidConfig      Reason = "invalid_config"      // 503: the route could not be built
-	Internal           Reason = "internal_error"      // 500: a panic was caught
+	Draining           Reason = "draining"             // 503: the proxy is stopping
+	Redirected         Reason = "redirect"             // 3xx by a redirect filter
+	HealthEndpoint     Reason = "health_endpoint"      // 200 or 503 by health_path
+	TunnelIdle         Reason = "tunnel_idle"          // an upgraded connection was idle for too long
+	InvalidConfig      Reason = "invalid_config"       // 503: the route could not be built
+	Internal           Reason = "internal_error"       // 500: a panic was caught
 )
 
 // Nanos is a time on the process's monotonic clock, in nanoseconds since an arbitrary start. 0 means not yet.

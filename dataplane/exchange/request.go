@@ -98,6 +98,7 @@ type Response struct {
 	ContentLength int64 // bytes of the body; -1 where only its end tells. To a HEAD: what the field said, or -1
 	Body          Body  // nil where there is none
 	Tunnel        Tunnel
+	Stream        Stream // what the response came on; nil for one made here
 }
 
 // HasBody reports whether a response of that status to that method carries a body at all (RFC 9112 §6.3).
