@@ -1,0 +1,143 @@
+package architecture
+
+import (
+	"path"
+	"strings"
+)
+
+const module = "github.com/pingora-proxy/pingora-proxy"
+
+// A row says what the non-test files of one package may import besides the standard library.
+type row struct {
+	// imports are packages of this module, relative to it. "dir/*" are all packages right below dir.
+	imports []string
+	// libraries are import paths of other modules; what lies below one is included.
+	libraries []string
+}
+
+// Libraries that more than one row names. A library is pinned to the packages that need it: the list of each row is
+// short, and a new entry is a decision.
+const (
+	apimachinery = "k8s.io/apimachinery"
+	logr         = "github.com/go-logr/logr"
+	sysUnix      = "golang.org/x/sys/unix"
+)
+
+// table is the map of the house. A package that is not in it fails the test: a new package gets a row first.
+var table = map[string]row{
+	"api/v1alpha1":     {libraries: []string{apimachinery}},
+	"api/v1alpha1/gen": {imports: []string{"api/v1alpha1"}},
+
+	"controllers": {
+		imports:   []string{"api/v1alpha1", "controllers/translate", "dataplane/snapshot"},
+		libraries: []string{apimachinery, logr, "k8s.io/api", "k8s.io/client-go", "sigs.k8s.io/controller-runtime"},
+	},
+	"controllers/standalone": {
+		imports:   []string{"api/v1alpha1", "controllers/translate", "dataplane/snapshot"},
+		libraries: []string{apimachinery, logr, "github.com/fsnotify/fsnotify", "github.com/goccy/go-yaml"},
+	},
+	"controllers/translate": {
+		imports:   []string{"api/v1alpha1", "dataplane/snapshot", "dataplane/filter", "dataplane/filter/*"},
+		libraries: []string{apimachinery},
+	},
+
+	"dataplane": {
+		imports:   []string{"dataplane/*"},
+		libraries: []string{logr},
+	},
+	"dataplane/exchange": {},
+	"dataplane/telemetry": {
+		imports:   []string{"dataplane/exchange"},
+		libraries: []string{logr, "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt"},
+	},
+	"dataplane/filter": {
+		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr},
+	},
+	"dataplane/filter/*": {
+		imports:   []string{"dataplane/filter", "dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr},
+	},
+	"dataplane/snapshot": {imports: []string{"dataplane/filter"}},
+	"dataplane/http1": {
+		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr, sysUnix, "golang.org/x/net/http/httpguts"},
+	},
+	"dataplane/http2": {
+		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr, "golang.org/x/net/http/httpguts", "golang.org/x/net/http2"},
+	},
+	"dataplane/listener": {
+		imports:   []string{"dataplane/snapshot", "dataplane/telemetry"},
+		libraries: []string{logr, sysUnix},
+	},
+	"dataplane/resolver": {
+		imports:   []string{"dataplane/telemetry"},
+		libraries: []string{logr, "golang.org/x/net/dns/dnsmessage"},
+	},
+	"dataplane/upstream": {
+		imports: []string{
+			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1", "dataplane/http2", "dataplane/telemetry",
+		},
+		libraries: []string{logr, sysUnix},
+	},
+	"dataplane/health": {
+		imports:   []string{"dataplane/upstream", "dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr},
+	},
+	"dataplane/tcp": {
+		imports:   []string{"dataplane/snapshot", "dataplane/upstream", "dataplane/telemetry"},
+		libraries: []string{logr},
+	},
+	"dataplane/router": {
+		imports:   []string{"dataplane/snapshot", "dataplane/filter", "dataplane/upstream", "dataplane/telemetry"},
+		libraries: []string{logr},
+	},
+	"dataplane/proxy": {
+		imports: []string{
+			"dataplane/exchange", "dataplane/router", "dataplane/upstream", "dataplane/filter", "dataplane/telemetry",
+		},
+		libraries: []string{logr},
+	},
+	"dataplane/admin": {
+		imports: []string{
+			"dataplane/snapshot", "dataplane/router", "dataplane/upstream", "dataplane/listener", "dataplane/telemetry",
+		},
+		libraries: []string{logr},
+	},
+}
+
+// free says that a package may import everything: the wiring, the development tools and the tests around the program.
+func free(name string) bool {
+	return name == "cmd/pingora-proxy" || strings.HasPrefix(name, "hack/") || strings.HasPrefix(name, "test/")
+}
+
+// rowOf finds the row of a package: its own, else that of its siblings.
+func rowOf(name string) (row, bool) {
+	if r, ok := table[name]; ok {
+		return r, true
+	}
+	r, ok := table[path.Dir(name)+"/*"]
+	return r, ok
+}
+
+// allows reports whether the row allows an import path that is not of the standard library.
+func (r row) allows(importPath string) bool {
+	if inner, ok := strings.CutPrefix(importPath, module+"/"); ok {
+		for _, allowed := range r.imports {
+			if inner == allowed || strings.HasSuffix(allowed, "/*") && below(inner, strings.TrimSuffix(allowed, "/*")) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, library := range r.libraries {
+		if importPath == library || below(importPath, library) {
+			return true
+		}
+	}
+	return false
+}
+
+// below reports whether a path lies under a directory.
+func below(p, directory string) bool { return strings.HasPrefix(p, directory+"/") }
