@@ -1,0 +1,149 @@
+package rewrite
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+)
+
+// Config describes the filter. What is empty stays as it is.
+type Config struct {
+	Owner         string   // service and route
+	ReplacePrefix string   // stands in for what the route's path matched; not together with Path
+	Path          string   // the whole path; $1 is a group of Patterns
+	Patterns      []string // the regular expressions that the route's paths are matched with, in their order
+	Host          string   // with or without a port
+}
+
+// Key implements filter.Config.
+func (c Config) Key() string {
+	return fmt.Sprintf("rewrite %q prefix %q path %q patterns %q host %q", c.Owner, c.ReplacePrefix, c.Path, c.Patterns, c.Host)
+}
+
+// Validate says what keeps New from working.
+func (c Config) Validate() error {
+	_, err := c.build()
+	return err
+}
+
+// New implements filter.Config.
+func (c Config) New(filter.Env) (filter.Filter, error) {
+	f, err := c.build()
+	if err != nil {
+		return nil, err // and not f: an interface that holds a nil pointer is not nil
+	}
+	return f, nil
+}
+
+func (c Config) build() (*rewrite, error) {
+	f := &rewrite{}
+	switch {
+	case c.ReplacePrefix != "" && c.Path != "":
+		return nil, errors.New("set `replace_prefix` or `path`, not both")
+	case c.ReplacePrefix != "":
+		path, err := configuredPath(c.ReplacePrefix)
+		if err != nil {
+			return nil, fmt.Errorf("replace_prefix: %w", err)
+		}
+		f.replace = path
+		f.prefix = path
+		if path[len(path)-1] == '/' {
+			f.prefix = path[:len(path)-1]
+		}
+	case c.Path != "":
+		captures, err := filter.NewCaptures(c.Path, c.Patterns)
+		if err != nil {
+			return nil, fmt.Errorf("path: %w", err)
+		}
+		path, err := configuredPath(string(captures.Append(nil, nil)))
+		if err != nil {
+			return nil, fmt.Errorf("path: %w", err)
+		}
+		if captures.Static() {
+			f.path = path
+		} else {
+			f.captures = captures
+		}
+	case c.Host == "":
+		return nil, errors.New("set `replace_prefix`, `path` or `host`")
+	}
+	if c.Host != "" {
+		host, port := filter.SplitPort(c.Host)
+		if err := filter.CheckHost(host); err != nil {
+			return nil, fmt.Errorf("host: %w", err)
+		}
+		if len(host) != len(c.Host) && (port == "" || len(port) > 5) {
+			return nil, errors.New("host: port must be between 1 and 65535")
+		}
+		f.host = []byte(c.Host)
+	}
+	return f, nil
+}
+
+// configuredPath is the normal form of a path in the configuration.
+func configuredPath(s string) ([]byte, error) {
+	if s == "" || s[0] != '/' {
+		return nil, errors.New("must start with '/'")
+	}
+	path, ok := exchange.NormalizePath(nil, []byte(s))
+	if !ok {
+		return nil, errors.New("must be a path: no '?', '#', backslash, space or invalid escape, and no way above the root")
+	}
+	return path, nil
+}
+
+type rewrite struct {
+	filter.Nop
+	replace  []byte // as configured, for when nothing follows the prefix
+	prefix   []byte // replace without a slash at its end, for when something does
+	path     []byte
+	captures *filter.Captures
+	host     []byte
+}
+
+// Request implements filter.Filter.
+func (f *rewrite) Request(x *exchange.Exchange) filter.Verdict {
+	r := &x.Request
+	if f.host != nil {
+		r.Host = f.host
+	}
+	if string(r.Path) == "*" { // OPTIONS * asks about the server and has no path
+		return filter.Continue
+	}
+	switch {
+	case f.path != nil:
+		r.Path, x.PrefixLen = f.path, 0
+		return filter.Continue
+	case f.captures != nil:
+		r.Path, x.PrefixLen = f.captures.Append(nil, r.Path), 0
+	case f.replace != nil:
+		f.replacePrefix(x)
+	default:
+		return filter.Continue
+	}
+	path, ok := exchange.NormalizePath(x.Scratch, r.Path)
+	if !ok {
+		x.Answer(400, exchange.BadRequest)
+		return filter.Respond
+	}
+	r.Path = path
+	return filter.Continue
+}
+
+// replacePrefix joins like the Gateway API's ReplacePrefixMatch: /api/v2/x becomes /x for "/", and /api/v2 becomes "/".
+func (f *rewrite) replacePrefix(x *exchange.Exchange) {
+	r := &x.Request
+	rest := r.Path
+	if x.PrefixLen <= len(rest) {
+		rest = rest[x.PrefixLen:]
+	}
+	if len(rest) == 0 {
+		r.Path = f.replace
+	} else {
+		joined := append(x.Scratch(len(f.prefix) + len(rest))[:0], f.prefix...)
+		r.Path = append(joined, rest...)
+	}
+	x.PrefixLen = len(f.prefix) // what a further rewrite replaces
+}
