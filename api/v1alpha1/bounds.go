@@ -1,0 +1,157 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"reflect"
+	"sort"
+	"strings"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// bounds are the markers of one field, as the generator writes them down.
+type bounds struct {
+	required      bool
+	min, max      *int64
+	maxLength     int
+	maxItems      int
+	maxProperties int
+	items         *bounds
+}
+
+func to(n int64) *int64 { return &n }
+
+// checkBounds compares everything below v with the markers of its fields, so that no bound can be forgotten.
+func checkBounds(path *field.Path, v reflect.Value) field.ErrorList {
+	var errs field.ErrorList
+	t := v.Type()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if options == "inline" {
+			errs = append(errs, checkBounds(path, v.Field(i))...)
+			continue
+		}
+		at := path.Child(name)
+		if path == nil {
+			at = field.NewPath(name)
+		}
+		b := boundsOf(t.Name(), name)
+		if v.Field(i).IsZero() {
+			if b.required {
+				errs = append(errs, field.Required(at, "must be set"))
+			}
+			continue
+		}
+		errs = append(errs, checkValue(at, v.Field(i), b)...)
+	}
+	return errs
+}
+
+func checkValue(path *field.Path, v reflect.Value, b bounds) field.ErrorList {
+	var errs field.ErrorList
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil
+		}
+		return checkValue(path, v.Elem(), b)
+	case reflect.Struct:
+		return checkBounds(path, v)
+	case reflect.Slice:
+		if n := v.Len(); b.maxItems > 0 && n > b.maxItems {
+			return field.ErrorList{field.Invalid(path, n, fmt.Sprintf("must have at most %d items, has %d", b.maxItems, n))}
+		}
+		var item bounds
+		if b.items != nil {
+			item = *b.items
+		}
+		for i := range v.Len() {
+			errs = append(errs, checkValue(path.Index(i), v.Index(i), item)...)
+		}
+	case reflect.Map:
+		if n := v.Len(); b.maxProperties > 0 && n > b.maxProperties {
+			errs = append(errs, field.Invalid(path, n, fmt.Sprintf("must have at most %d entries, has %d", b.maxProperties, n)))
+		}
+	case reflect.String:
+		if n := utf8.RuneCountInString(v.String()); b.maxLength > 0 && n > b.maxLength {
+			errs = append(errs, field.Invalid(path, n, fmt.Sprintf("must have at most %d characters, has %d", b.maxLength, n)))
+		}
+		errs = append(errs, checkEnum(path, v.Type().Name(), v.String())...)
+	case reflect.Int32:
+		if b.min != nil && v.Int() < *b.min {
+			errs = append(errs, field.Invalid(path, v.Int(), fmt.Sprintf("must be greater than or equal to %d", *b.min)))
+		}
+		if b.max != nil && v.Int() > *b.max {
+			errs = append(errs, field.Invalid(path, v.Int(), fmt.Sprintf("must be less than or equal to %d", *b.max)))
+		}
+		errs = append(errs, checkEnum(path, v.Type().Name(), fmt.Sprint(v.Int()))...)
+	}
+	return errs
+}
+
+func checkEnum(path *field.Path, typ, value string) field.ErrorList {
+	allowed := enumOf(typ)
+	if allowed == nil {
+		return nil
+	}
+	for _, a := range allowed {
+		if a == value {
+			return nil
+		}
+	}
+	detail := "must be one of `" + strings.Join(allowed, "`, `") + "`"
+	if near := Nearest(value, allowed); near != "" {
+		detail += "; did you mean `" + near + "`?"
+	}
+	return field.ErrorList{field.Invalid(path, value, detail)}
+}
+
+// Nearest is the word of the list that the given one most likely stands for, or nothing if none is near: case and
+// underscores do not count, and a third of the letters may be wrong.
+func Nearest(word string, list []string) string {
+	if len(word) > 128 {
+		return ""
+	}
+	list = append([]string(nil), list...)
+	sort.Strings(list)
+	best, bestDistance := "", 1<<30
+	folded := fold(word)
+	for _, candidate := range list {
+		target := fold(candidate)
+		if d := distance(folded, target); d < bestDistance && d <= max(len(folded), len(target))/3 {
+			best, bestDistance = candidate, d
+		}
+	}
+	return best
+}
+
+func fold(s string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(s))
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to get from a to b.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

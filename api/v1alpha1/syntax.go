@@ -1,0 +1,110 @@
+package v1alpha1
+
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// token says whether s is a token of RFC 9110, section 5.6.2.
+func token(s string) bool {
+	for _, c := range []byte(s) {
+		if !letterOrDigit(c) && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// checkRegex says what is wrong with an RE2 expression.
+func checkRegex(s string) string {
+	if s == "" {
+		return "must be a regular expression"
+	}
+	if _, err := regexp.Compile(s); err != nil {
+		return "invalid regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+	}
+	return ""
+}
+
+// checkTarget says what is wrong with a path that is sent as it stands.
+func checkTarget(s string) string {
+	if !strings.HasPrefix(s, "/") {
+		return "must start with '/'"
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '?' || c == '#':
+			return "must be a path without a query or a fragment"
+		case c >= 0x80:
+			return "must be ASCII: other characters are percent-encoded in a path"
+		case c <= ' ' || c == 0x7f || c == '\\':
+			return "must not hold spaces, backslashes or control characters"
+		case c == '%' && (i+2 >= len(s) || !hex(s[i+1]) || !hex(s[i+2])):
+			return "a '%' must be followed by two hexadecimal digits"
+		}
+	}
+	return ""
+}
+
+// checkPath says what is wrong with a path that is compared with, or becomes, a normalised one.
+func checkPath(s string) string {
+	if detail := checkTarget(s); detail != "" {
+		return detail
+	}
+	for i, segment := range strings.Split(s[1:], "/") {
+		last := i == strings.Count(s, "/")-1
+		if segment == "." || segment == ".." || segment == "" && !last {
+			return "must be normalised: without empty, '.' or '..' segments"
+		}
+	}
+	for i := 0; i+2 < len(s); i++ {
+		if s[i] != '%' {
+			continue
+		}
+		n, _ := strconv.ParseUint(s[i+1:i+3], 16, 8)
+		if c := byte(n); letterOrDigit(c) || strings.IndexByte("-._~", c) >= 0 {
+			return "must be normalised: '" + s[i:i+3] + "' is '" + string(rune(c)) + "'"
+		}
+	}
+	return ""
+}
+
+func hex(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+}
+
+// checkAuthority says what is wrong with a host, with or without a port.
+func checkAuthority(s string) string {
+	const wrong = "must be a host, with a port if one is wanted, such as `internal.example.com:8080`"
+	host := s
+	if h, port, err := net.SplitHostPort(s); err == nil {
+		n, ok := parsePort(port)
+		if !ok || n == 0 {
+			return "port must be between 1 and 65535"
+		}
+		host = h
+	} else if inner, ok := strings.CutPrefix(s, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
+			return wrong
+		}
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.Is6() && host == s {
+			return "an IPv6 address must stand in brackets"
+		}
+		return ""
+	}
+	if !validDNSName(host) {
+		return wrong
+	}
+	return ""
+}

@@ -1,0 +1,222 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func invalid(path *field.Path, value any, detail string) *field.Error {
+	return field.Invalid(path, value, detail)
+}
+
+func duplicate(path *field.Path, what, value string) *field.Error {
+	e := field.Duplicate(path, value)
+	e.Detail = fmt.Sprintf("duplicate %s `%s`", what, value)
+	return e
+}
+
+func child(path *field.Path, name string) *field.Path {
+	if path == nil {
+		return field.NewPath(name)
+	}
+	return path.Child(name)
+}
+
+// Validate lists everything that is wrong with the globals, once SetDefaults has run.
+func (g *Globals) Validate(path *field.Path) field.ErrorList {
+	errs := checkBounds(path, reflect.ValueOf(*g))
+	adminPath := child(path, "admin").Child("bindAddress")
+	admin, err := bindOrOff(adminPath, g.Admin.BindAddress)
+	errs = append(errs, err...)
+	metricsPath := child(path, "metrics").Child("bindAddress")
+	metrics, err := bindOrOff(metricsPath, g.Metrics.BindAddress)
+	errs = append(errs, err...)
+	if admin.IsValid() && metrics.IsValid() && Overlap(admin, metrics) {
+		errs = append(errs, invalid(metricsPath, *g.Metrics.BindAddress, "is taken by the admin API already; choose another port"))
+	}
+	if p := g.AccessLog.Path; p != nil && (*p == "" || strings.ContainsRune(*p, 0)) {
+		errs = append(errs, invalid(child(path, "accessLog").Child("path"), *p, "must be `stdout`, `stderr`, `off` or a file"))
+	}
+	l := g.Limits
+	if l.MaxRequestLineBytes != nil && l.MaxHeaderBytes != nil && *l.MaxRequestLineBytes > *l.MaxHeaderBytes {
+		errs = append(errs, invalid(child(path, "limits").Child("maxRequestLineBytes"), *l.MaxRequestLineBytes,
+			fmt.Sprintf("must be less than or equal to the bytes of a whole head, %d", *l.MaxHeaderBytes)))
+	}
+	return errs
+}
+
+func bindOrOff(path *field.Path, s *string) (netip.AddrPort, field.ErrorList) {
+	if s == nil || *s == Off {
+		return netip.AddrPort{}, nil
+	}
+	a, err := ParseBindAddress(*s)
+	if err != nil {
+		return a, field.ErrorList{invalid(path, *s, err.Error()+"; `off` turns it off")}
+	}
+	return a, nil
+}
+
+// Validate lists everything that is wrong with a service, once SetDefaults has run.
+func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorList {
+	errs := checkBounds(path, reflect.ValueOf(*s))
+	errs = append(errs, checkName(child(path, "name"), s.Name)...)
+	errs = append(errs, s.checkBindAddress(child(path, "bindAddress"), from)...)
+	errs = append(errs, checkHosts(child(path, "hosts"), s.Hosts)...)
+	if s.TLS != nil && *s.TLS {
+		errs = append(errs, invalid(child(path, "tls"), true,
+			"TLS is not supported by this version; set it to false and terminate TLS in front of the proxy"))
+	}
+	errs = append(errs, s.checkUpstreams(path)...)
+	errs = append(errs, s.HealthCheck.validate(child(path, "healthCheck"))...)
+	errs = append(errs, s.Retry.validate(child(path, "retry"))...)
+	if s.ClientIP != nil {
+		at := child(path, "clientIP").Child("trustedProxies")
+		for i, n := range s.ClientIP.TrustedProxies {
+			if _, err := ParseNetwork(n); err != nil {
+				errs = append(errs, invalid(at.Index(i), n, err.Error()))
+			}
+		}
+	}
+	if p := s.HealthPath; p != nil && *p != Off {
+		if detail := checkPath(*p); detail != "" {
+			errs = append(errs, invalid(child(path, "healthPath"), *p, detail+"; `off` turns it off"))
+		}
+	}
+	names := map[string]bool{}
+	for i := range s.Routes {
+		at := child(path, "routes").Index(i)
+		if name := s.Routes[i].Name; name != "" && names[name] {
+			errs = append(errs, duplicate(at.Child("name"), "route name", name))
+		} else {
+			names[name] = true
+		}
+		errs = append(errs, s.Routes[i].validate(at, s.Hosts)...)
+	}
+	return errs
+}
+
+func (s *ProxyServiceSpec) checkBindAddress(path *field.Path, from Origin) field.ErrorList {
+	if s.BindAddress == "" {
+		return nil // missing, and reported as such
+	}
+	a, err := ParseBindAddress(s.BindAddress)
+	if err != nil {
+		return field.ErrorList{invalid(path, s.BindAddress, err.Error())}
+	}
+	if a.Port() == 0 && from == FromCluster {
+		return field.ErrorList{invalid(path, s.BindAddress, "port must be between 1 and 65535")}
+	}
+	return nil
+}
+
+func (s *ProxyServiceSpec) checkUpstreams(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, u := range s.Upstreams {
+		errs = append(errs, checkAddress(child(path, "upstreams").Index(i), u, "upstream", seen)...)
+	}
+	errs = append(errs, checkBackends(child(path, "backends"), s.Backends, len(s.Upstreams) > 0, seen)...)
+	if len(s.Upstreams) == 0 && len(s.Backends) == 0 {
+		complete := len(s.Routes) > 0
+		for _, r := range s.Routes {
+			complete = complete && (len(r.Backends) > 0 || r.redirects() > 0)
+		}
+		if !complete {
+			errs = append(errs, field.Required(path, "set `upstreams` or `backends`, or give every route its own backends or a redirect"))
+		}
+	}
+	return errs
+}
+
+func checkBackends(path *field.Path, list []Backend, plain bool, seen map[string]bool) field.ErrorList {
+	var errs field.ErrorList
+	primary, weight := plain, plain
+	for i, b := range list {
+		if b.Address != "" {
+			errs = append(errs, checkAddress(path.Index(i).Child("address"), b.Address, "backend", seen)...)
+		}
+		primary = primary || b.Role == nil || *b.Role != RoleBackup
+		weight = weight || b.Weight == nil || *b.Weight != 0
+	}
+	if len(list) > 0 && !primary {
+		errs = append(errs, invalid(path, "", "at least one backend must be `Primary`"))
+	}
+	if len(list) > 0 && !weight {
+		errs = append(errs, invalid(path, "", "at least one backend must have a weight greater than or equal to 1"))
+	}
+	return errs
+}
+
+func checkAddress(path *field.Path, address, what string, seen map[string]bool) field.ErrorList {
+	host, port, err := SplitAddress(address)
+	if err != nil {
+		return field.ErrorList{invalid(path, address, err.Error())}
+	}
+	key := fmt.Sprintf("%s|%d", host, port)
+	if seen[key] {
+		return field.ErrorList{duplicate(path, what, address)}
+	}
+	seen[key] = true
+	return nil
+}
+
+func checkName(path *field.Path, name string) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "must be set")}
+	}
+	for i, c := range []byte(name) {
+		edge := i == 0 || i == len(name)-1
+		if !letterOrDigit(c) && (edge || c != '-' && c != '_' && c != '.') {
+			return field.ErrorList{invalid(path, name,
+				"must be letters, digits, '-', '_' or '.', and begin and end with a letter or a digit")}
+		}
+	}
+	return nil
+}
+
+func checkHosts(path *field.Path, hosts []string) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, h := range hosts {
+		key := strings.ToLower(h)
+		if detail := checkHost(h); detail != "" {
+			errs = append(errs, invalid(path.Index(i), h, detail))
+		} else if seen[key] {
+			errs = append(errs, duplicate(path.Index(i), "host", h))
+		}
+		seen[key] = true
+	}
+	return errs
+}
+
+func (h *HealthCheck) validate(path *field.Path) field.ErrorList {
+	if h == nil || h.Path == nil {
+		return nil
+	}
+	if h.Type == nil || *h.Type != HealthCheckHTTP {
+		return field.ErrorList{invalid(path.Child("path"), *h.Path, "may only be set when `type` is 'HTTP'")}
+	}
+	if detail := checkTarget(*h.Path); detail != "" {
+		return field.ErrorList{invalid(path.Child("path"), *h.Path, detail)}
+	}
+	return nil
+}
+
+func (r *Retry) validate(path *field.Path) field.ErrorList {
+	if r == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	seen := map[int32]bool{}
+	for i, c := range r.Codes {
+		if seen[c] {
+			errs = append(errs, duplicate(path.Child("codes").Index(i), "code", fmt.Sprint(c)))
+		}
+		seen[c] = true
+	}
+	return errs
+}

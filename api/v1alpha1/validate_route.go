@@ -1,0 +1,322 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func (r *Route) redirects() int {
+	n := 0
+	for _, f := range r.Filters {
+		if f.Redirect != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *Route) validate(path *field.Path, serviceHosts []string) field.ErrorList {
+	var errs field.ErrorList
+	if r.Name != "" {
+		errs = append(errs, checkName(path.Child("name"), r.Name)...)
+	}
+	errs = append(errs, checkHosts(path.Child("hosts"), r.Hosts)...)
+	for i, h := range r.Hosts {
+		within := func(outer string) bool { return Covers(outer, h) }
+		if len(serviceHosts) > 0 && !slices.ContainsFunc(serviceHosts, within) {
+			errs = append(errs, invalid(path.Child("hosts").Index(i), h, "is none of the service's `hosts` and covered by none of them"))
+		}
+	}
+	for i := range r.Matches {
+		errs = append(errs, r.Matches[i].validate(path.Child("matches").Index(i))...)
+	}
+	for i := range r.Filters {
+		errs = append(errs, r.Filters[i].validate(path.Child("filters").Index(i), r)...)
+	}
+	if r.redirects() > 1 {
+		errs = append(errs, invalid(path.Child("filters"), "", "must hold at most one redirect"))
+	}
+	return append(errs, checkBackends(path.Child("backends"), r.Backends, false, map[string]bool{})...)
+}
+
+func (m *Match) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if m.Path != nil {
+		errs = append(errs, m.Path.validate(path.Child("path"))...)
+	}
+	errs = append(errs, checkValueMatches(path.Child("headers"), m.Headers, true)...)
+	errs = append(errs, checkValueMatches(path.Child("query"), m.Query, false)...)
+	seen := map[string]bool{}
+	for i, name := range m.Methods {
+		if detail := checkMethod(name); detail != "" {
+			errs = append(errs, invalid(path.Child("methods").Index(i), name, detail))
+		} else if seen[name] {
+			errs = append(errs, duplicate(path.Child("methods").Index(i), "method", name))
+		}
+		seen[name] = true
+	}
+	return errs
+}
+
+func checkMethod(name string) string {
+	switch {
+	case name == "":
+		return "must be set"
+	case !token(name):
+		return "must be a method such as `GET`"
+	case name != strings.ToUpper(name):
+		return "must be in capitals; did you mean `" + strings.ToUpper(name) + "`?"
+	case name == "CONNECT" || name == "TRACE":
+		return "is refused by the proxy, whatever the routes say"
+	}
+	return ""
+}
+
+func (p *PathMatch) validate(path *field.Path) field.ErrorList {
+	if p.Value == nil {
+		return field.ErrorList{field.Required(path.Child("value"), "must be set")}
+	}
+	detail := ""
+	if p.Type != nil && *p.Type == PathMatchRegex {
+		detail = checkRegex(*p.Value)
+	} else {
+		detail = checkPath(*p.Value)
+	}
+	if detail != "" {
+		return field.ErrorList{invalid(path.Child("value"), *p.Value, detail)}
+	}
+	return nil
+}
+
+func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, m := range list {
+		at := path.Index(i)
+		key := m.Name
+		if header {
+			key = strings.ToLower(key)
+		}
+		switch {
+		case m.Name == "": // missing, and reported as such
+		case header && !token(m.Name):
+			errs = append(errs, invalid(at.Child("name"), m.Name, "must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"))
+		case header && key == "host":
+			errs = append(errs, invalid(at.Child("name"), m.Name, "is matched by `hosts`"))
+		case seen[key]:
+			errs = append(errs, duplicate(at.Child("name"), "condition on", m.Name))
+		}
+		seen[key] = true
+		if m.Value != nil && m.Type != nil && *m.Type == ValueMatchRegex {
+			if detail := checkRegex(*m.Value); detail != "" {
+				errs = append(errs, invalid(at.Child("value"), *m.Value, detail))
+			}
+		}
+	}
+	return errs
+}
+
+func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
+	var errs field.ErrorList
+	n := 0
+	if f.RequestHeaders != nil {
+		n++
+		errs = append(errs, f.RequestHeaders.validate(path.Child("requestHeaders"))...)
+	}
+	if f.ResponseHeaders != nil {
+		n++
+		errs = append(errs, f.ResponseHeaders.validate(path.Child("responseHeaders"))...)
+	}
+	if f.Rewrite != nil {
+		n++
+		errs = append(errs, f.Rewrite.validate(path.Child("rewrite"), r)...)
+	}
+	if f.Redirect != nil {
+		n++
+		errs = append(errs, f.Redirect.validate(path.Child("redirect"), r)...)
+	}
+	if n != 1 {
+		errs = append(errs, invalid(path, n, "exactly one filter must be set per list entry"))
+	}
+	return errs
+}
+
+// framing are the fields that frame a message or belong to one connection: the proxy writes them itself.
+var framing = []string{
+	"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
+	"transfer-encoding", "upgrade",
+}
+
+func checkHeaderName(name string) string {
+	switch {
+	case !token(name):
+		return "must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"
+	case strings.EqualFold(name, "host"):
+		return "cannot be changed here; use `rewrite.host`"
+	case slices.Contains(framing, strings.ToLower(name)):
+		return "is written by the proxy itself and cannot be changed"
+	case len(name) > 256:
+		return fmt.Sprintf("must have at most 256 characters, has %d", len(name))
+	}
+	return ""
+}
+
+func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(h.Set)+len(h.Add)+len(h.Remove) == 0 {
+		errs = append(errs, field.Required(path, "set `set`, `add` or `remove`"))
+	}
+	named := map[string]bool{}
+	for _, part := range []struct {
+		name   string
+		fields map[string]string
+	}{{"set", h.Set}, {"add", h.Add}} {
+		seen := map[string]bool{}
+		for _, name := range sorted(part.fields) {
+			at := path.Child(part.name).Key(name)
+			key := strings.ToLower(name)
+			if detail := checkHeaderName(name); detail != "" {
+				errs = append(errs, invalid(at, name, detail))
+			} else if seen[key] {
+				errs = append(errs, duplicate(at, "header field", name))
+			}
+			seen[key], named[key] = true, true
+			if detail := checkHeaderValue(part.fields[name]); detail != "" {
+				errs = append(errs, invalid(at, "", detail))
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for i, name := range h.Remove {
+		at, key := path.Child("remove").Index(i), strings.ToLower(name)
+		switch detail := checkHeaderName(name); {
+		case detail != "":
+			errs = append(errs, invalid(at, name, detail))
+		case seen[key]:
+			errs = append(errs, duplicate(at, "header field", name))
+		case named[key]:
+			errs = append(errs, invalid(at, name, "is set or added by the same filter; `set` alone replaces it"))
+		}
+		seen[key] = true
+	}
+	return errs
+}
+
+func checkHeaderValue(v string) string {
+	if len(v) > 4096 {
+		return fmt.Sprintf("must have at most 4096 characters, has %d", len(v))
+	}
+	if strings.TrimSpace(v) != v {
+		return "must not begin or end with a space"
+	}
+	for _, c := range []byte(v) {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return "must not hold control characters"
+		}
+	}
+	return ""
+}
+
+func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
+	var errs field.ErrorList
+	switch {
+	case f.ReplacePrefix == nil && f.Path == nil && f.Host == nil:
+		errs = append(errs, field.Required(path, "set `replacePrefix`, `path` or `host`"))
+	case f.ReplacePrefix != nil && f.Path != nil:
+		errs = append(errs, invalid(path.Child("path"), *f.Path, "may not be set together with `replacePrefix`"))
+	}
+	if f.ReplacePrefix != nil {
+		at := path.Child("replacePrefix")
+		if detail := checkPath(*f.ReplacePrefix); detail != "" {
+			errs = append(errs, invalid(at, *f.ReplacePrefix, detail))
+		}
+		if !r.pathsAre(PathMatchPrefix) {
+			errs = append(errs, invalid(at, *f.ReplacePrefix, "needs every path match of the route to be of type `Prefix`"))
+		}
+	}
+	if f.Path != nil {
+		if detail := checkPath(*f.Path); detail != "" {
+			errs = append(errs, invalid(path.Child("path"), *f.Path, detail))
+		}
+	}
+	if f.Host != nil {
+		if detail := checkAuthority(*f.Host); detail != "" {
+			errs = append(errs, invalid(path.Child("host"), *f.Host, detail))
+		}
+	}
+	return errs
+}
+
+// pathsAre says whether all path conditions are of one type; where there is none, it is the prefix "/".
+func (r *Route) pathsAre(t PathMatchType) bool {
+	for _, m := range r.Matches {
+		if m.Path == nil || m.Path.Type == nil {
+			if t != PathMatchPrefix {
+				return false
+			}
+		} else if *m.Path.Type != t {
+			return false
+		}
+	}
+	return t == PathMatchPrefix || len(r.Matches) > 0
+}
+
+func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
+	var errs field.ErrorList
+	if f.Scheme == nil && f.Host == nil && f.Port == nil && f.Path == nil {
+		errs = append(errs, field.Required(path, "set `scheme`, `host`, `port` or `path`: the location would be the request's own"))
+	}
+	if f.Host != nil {
+		if detail := checkHost(*f.Host); detail != "" || strings.HasPrefix(*f.Host, "*") {
+			errs = append(errs, invalid(path.Child("host"), *f.Host, "must be a host without a port, such as `www.example.com`"))
+		}
+	}
+	if f.Path != nil {
+		detail := checkTarget(*f.Path)
+		if detail == "" {
+			detail = r.checkGroups(*f.Path)
+		}
+		if detail != "" {
+			errs = append(errs, invalid(path.Child("path"), *f.Path, detail))
+		}
+	}
+	return errs
+}
+
+var groupReference = regexp.MustCompile(`\$(?:\$|\{(\w+)\}|(\w+))?`)
+
+// checkGroups says what is wrong with the references to groups of the route's regular expressions.
+func (r *Route) checkGroups(template string) string {
+	for _, ref := range groupReference.FindAllStringSubmatch(template, -1) {
+		name := ref[1] + ref[2]
+		if ref[0] == "$$" || name == "" && !r.pathsAre(PathMatchRegex) {
+			continue
+		}
+		if !r.pathsAre(PathMatchRegex) {
+			return "`" + ref[0] + "` needs every path match of the route to be of type `Regex`"
+		}
+		if name == "" {
+			return "a dollar sign must be written as `$$`"
+		}
+		for _, m := range r.Matches {
+			re, err := regexp.Compile(*m.Path.Value)
+			if err == nil && !hasGroup(re, name) {
+				return "`" + ref[0] + "` is no group of `" + *m.Path.Value + "`; write `${1}` where letters or digits follow"
+			}
+		}
+	}
+	return ""
+}
+
+func hasGroup(re *regexp.Regexp, name string) bool {
+	for i, n := range re.SubexpNames() {
+		if n == name || fmt.Sprint(i) == name {
+			return true
+		}
+	}
+	return false
+}
