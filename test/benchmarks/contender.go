@@ -1,0 +1,176 @@
+package benchmarks
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
+)
+
+// The names of the contenders.
+const (
+	Ours    = "pingora-proxy"
+	Nginx   = "nginx"
+	HAProxy = "haproxy"
+	Caddy   = "caddy"
+)
+
+//go:embed configs/nginx.conf configs/haproxy.cfg configs/caddy.json configs/ours.yaml
+var configFiles embed.FS
+
+// settings fill in the configuration of a contender.
+type settings struct {
+	Listen, Origin string
+	// AccessLog is the file of the access log, "" for none.
+	AccessLog string
+	// Splice lets HAProxy use splice(2).
+	Splice bool
+	// Admin and Metrics are the addresses of ours for these.
+	Admin, Metrics string
+}
+
+func (s settings) render(name string) (string, error) {
+	t, err := template.ParseFS(configFiles, "configs/"+name)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, s)
+	return b.String(), err
+}
+
+// contender is a running proxy.
+type contender struct {
+	*peers.Process
+	name  string
+	addr  string
+	admin string // of ours
+	log   *logFile
+	stop  func() error
+}
+
+// start starts the contender called name for a row.
+func (b *Bench) start(ctx context.Context, name string, row Row, originAddr string) (*contender, error) {
+	c := &contender{name: name, stop: func() error { return nil }}
+	set := settings{Origin: originAddr, Splice: b.opt.Splice}
+	if row.AccessLog {
+		log, err := newLogFile(filepath.Join(b.dir, name+"-access.log"))
+		if err != nil {
+			return nil, err
+		}
+		c.log, set.AccessLog = log, log.path
+		c.stop = log.remove
+	}
+	var err error
+	switch name {
+	case Nginx:
+		err = b.startServer(ctx, c, set, "nginx.conf", peers.StartNginx)
+	case HAProxy:
+		err = b.startServer(ctx, c, set, "haproxy.cfg", peers.StartHAProxy)
+	case Caddy:
+		err = b.startProgram(ctx, c, set, "caddy.json", b.caddy)
+	default:
+		err = b.startProgram(ctx, c, set, "ours.yaml", b.ours)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.stop())
+	}
+	return c, nil
+}
+
+// startServer starts one of the C proxies.
+func (b *Bench) startServer(ctx context.Context, c *contender, set settings, file string, start func(context.Context, peers.Config) (*peers.Server, error)) error {
+	if _, err := set.render(file); err != nil {
+		return err
+	}
+	cfg := peers.Config{CPU: b.proxyCPU, Text: func(addr, _ string) string {
+		set.Listen = addr
+		text, _ := set.render(file) // rendered above with the same template
+		return text
+	}}
+	if c.log != nil && c.name == HAProxy {
+		// HAProxy does not open log files; its standard output is one.
+		cfg.Global, cfg.Stdout = "log stdout len 4096 format raw local0", c.log.file
+	}
+	server, err := start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	c.Process, c.addr = server.Process, server.Addr
+	after := c.stop
+	c.stop = func() error { return errors.Join(server.Stop(), after()) }
+	return nil
+}
+
+// goProxy is a proxy written in Go: how it is run with a configuration file.
+type goProxy struct {
+	program peers.Program
+	env     []string
+	args    func(file string) []string
+}
+
+// startProgram starts one of the Go proxies, with one processor for its goroutines.
+func (b *Bench) startProgram(ctx context.Context, c *contender, set settings, file string, p goProxy) error {
+	for _, addr := range []*string{&set.Listen, &set.Admin, &set.Metrics} {
+		free, err := peers.FreeAddr()
+		if err != nil {
+			return err
+		}
+		*addr = free
+	}
+	text, err := set.render(file)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(b.dir, c.name+"-")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, file)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return err
+	}
+	ready := peers.Dials(set.Listen)
+	if c.name == Ours {
+		ready = peers.Answers("http://" + set.Admin + "/readyz")
+	}
+	process, err := peers.Start(ctx, peers.Spec{
+		Program: p.program, Args: p.args(path), Dir: dir, Env: p.env, CPU: b.proxyCPU, Ready: ready,
+	})
+	if err != nil {
+		return err
+	}
+	c.Process, c.addr, c.admin = process, set.Listen, set.Admin
+	after := c.stop
+	c.stop = func() error { return errors.Join(process.Stop(), after()) }
+	return nil
+}
+
+// version returns the version of the contender called name for the report.
+func (b *Bench) version(ctx context.Context, name string) (string, error) {
+	switch name {
+	case Nginx, HAProxy:
+		program, err := peers.Find(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		line, err := program.FirstLine(ctx, "-v")
+		line = strings.TrimPrefix(line, "nginx version: ")
+		line, _, _ = strings.Cut(line, " - ")
+		return line + " (" + program.Origin + ")", err
+	case Caddy:
+		line, err := b.caddy.program.FirstLine(ctx, "version")
+		line, _, _ = strings.Cut(line, " ")
+		return "Caddy " + line + " (Go module)", err
+	default:
+		line, err := b.ours.program.FirstLine(ctx, "--version")
+		return line, err
+	}
+}

@@ -1,0 +1,165 @@
+package benchmarks
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The hand-written part of the report stands between these lines and survives when the report is written again.
+const (
+	notesBegin = "<!-- notes:begin -->"
+	notesEnd   = "<!-- notes:end -->"
+)
+
+// Report is what is written about a benchmark.
+type Report struct {
+	Results []Result
+
+	contenders []string
+	versions   map[string]string
+	machine    machine
+	opt        Options
+	when       time.Time
+}
+
+// Report returns the report of results.
+func (b *Bench) Report(results []Result) (Report, error) {
+	m, err := thisMachine()
+	if err != nil {
+		return Report{}, err
+	}
+	return Report{
+		Results: results, contenders: b.opt.Contenders, versions: b.versions, machine: m, opt: b.opt, when: time.Now().UTC(),
+	}, nil
+}
+
+// Markdown returns the report. The notes of old, an earlier report, are taken over; plot is the name of the plot's file
+// as seen from the report's, "" for none.
+func (r Report) Markdown(old, plot string) (string, error) {
+	notes, err := notesOf(old)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("# Benchmarks\n\n" +
+		"Written by `make bench`, except for the notes at the end, which are written by hand and kept.\n\n" +
+		"What counts is the CPU time, user and system, that all processes of a proxy use for a request. A ratio is taken within a\n" +
+		"round, in which each proxy has its turn on the same machine; the tables show medians over the rounds. A row whose goal is\n" +
+		"missed stays marked until it is met.\n\n")
+	r.goals(&b)
+	if plot != "" {
+		fmt.Fprintf(&b, "\n![CPU time per request, relative to the better of nginx and HAProxy](%s)\n", plot)
+	}
+	r.figures(&b)
+	r.conditions(&b)
+	fmt.Fprintf(&b, "\n## Notes\n\n%s%s%s\n", notesBegin, notes, notesEnd)
+	return b.String(), nil
+}
+
+// goals writes the table of the goals.
+func (r Report) goals(b *strings.Builder) {
+	b.WriteString("## Goals\n\n| work | pingora-proxy | goal | | rounds |\n|---|---|---|---|---|\n")
+	for _, res := range r.Results {
+		figure, met := res.Reached()
+		verdict := "**MISSED**"
+		if met {
+			verdict = "met"
+		}
+		got, goal := number(figure, "%.2f ×"), fmt.Sprintf("≤ %g × the better of nginx and HAProxy", res.Row.Goal)
+		if res.Row.Idle > 0 {
+			got, goal = number(figure, "%.1f KiB each"), fmt.Sprintf("≤ %g KiB of resident memory each", res.Row.Goal)
+		}
+		if math.IsNaN(figure) {
+			verdict = "not measured"
+		}
+		if res.Err != nil {
+			verdict = "**failed**: " + cell(res.Err.Error())
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %d |\n", res.Row.Title, got, goal, verdict, len(res.Rounds))
+	}
+}
+
+// figures writes the medians of each contender.
+func (r Report) figures(b *strings.Builder) {
+	b.WriteString("\n## Figures\n\n| work | proxy | CPU µs/request | × the better | requests/s | p50 | p99 | resident |\n|---|---|---:|---:|---:|---:|---:|---:|\n")
+	for _, res := range r.Results {
+		title := res.Row.Title
+		for _, name := range r.contenders {
+			s, ok := res.Median(name)
+			if !ok {
+				continue
+			}
+			if res.Row.Idle > 0 {
+				fmt.Fprintf(b, "| %s | %s | | %s | | | | %.1f MiB, %.2f KiB a connection |\n",
+					title, name, number(res.Ratio(name), "%.2f"), mib(s.Resident), s.PerConn/1024)
+			} else {
+				fmt.Fprintf(b, "| %s | %s | %.1f | %s | %.0f | %s | %s | %.1f MiB |\n",
+					title, name, s.CPU, number(res.Ratio(name), "%.2f"), s.RPS, ms(s.P50), ms(s.P99), mib(s.Resident))
+			}
+			title = ""
+		}
+	}
+}
+
+// conditions writes how it was measured.
+func (r Report) conditions(b *strings.Builder) {
+	m := r.machine
+	fmt.Fprintf(b, "\n## How it was measured\n\n- %s: %s, %d CPUs, %s, %s; programs built with %s\n",
+		r.when.Format(time.DateOnly), m.CPU, m.CPUs, m.Memory, m.Kernel, m.Go)
+	for _, name := range slices.Sorted(maps.Keys(r.versions)) {
+		fmt.Fprintf(b, "- %s: %s\n", name, r.versions[name])
+	}
+	fmt.Fprintf(b, "- %d rounds of %s for each proxy (idle connections: %d rounds, each with a fresh process); another proxy begins in each round\n",
+		r.opt.Rounds, r.opt.Duration, min(r.opt.Rounds, idleRounds))
+	b.WriteString("- one CPU for the proxies (nginx with one worker, HAProxy with one thread, Go proxies with one processor for goroutines), " +
+		"another one for wrk and for the origin, an nginx that answers as cheaply as it can\n")
+	splice := "without splicing, which was slower"
+	if r.opt.Splice {
+		splice = "with `option splice-auto`"
+	}
+	fmt.Fprintf(b, "- nginx does not write bodies to temporary files, and buffers its access log; HAProxy runs %s; all keep connections to "+
+		"clients and to the origin open and set `X-Forwarded-For`; ours counts its metrics and checks the origin's health meanwhile. "+
+		"The configurations are in `test/benchmarks/configs`\n", splice)
+	b.WriteString("- a round counts only when every request was answered well, with its whole body, and, where there is an access log, when the log has its line\n")
+	for _, res := range r.Results {
+		if res.Row.Idle == 0 {
+			fmt.Fprintf(b, "- %s: `wrk %s`\n", res.Row.Name, strings.Join(wrkArgs("wrk.lua", res.Row, r.opt.Duration, "PROXY"), " "))
+		}
+		for _, why := range res.Repeated {
+			fmt.Fprintf(b, "- %s: a round was repeated: %s\n", res.Row.Name, cell(why))
+		}
+	}
+}
+
+// notesOf returns what stands between the markers of a report.
+func notesOf(report string) (string, error) {
+	if strings.TrimSpace(report) == "" {
+		return "\n", nil
+	}
+	_, rest, begun := strings.Cut(report, notesBegin)
+	notes, _, ended := strings.Cut(rest, notesEnd)
+	if !begun || !ended {
+		return "", fmt.Errorf("the report has no hand-written part between %s and %s; add these lines so that nothing is lost", notesBegin, notesEnd)
+	}
+	return notes, nil
+}
+
+// cell makes text fit into a cell of a table.
+func cell(s string) string {
+	return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s)
+}
+
+func number(v float64, format string) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return fmt.Sprintf(format, v)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond)) }
+
+func mib(n int64) float64 { return float64(n) / (1 << 20) }
