@@ -202,11 +202,15 @@ func overTCP(conn net.Conn, query []byte, id uint16, q dnsmessage.Question) (rep
 		return reply{}, err
 	}
 	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
-		return reply{}, err
-	}
+	_, err := io.ReadFull(conn, size[:])
 	msg := make([]byte, binary.BigEndian.Uint16(size[:]))
-	if _, err := io.ReadFull(conn, msg); err != nil {
+	if err == nil {
+		_, err = io.ReadFull(conn, msg)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return reply{}, fmt.Errorf("%w: it closed the TCP connection before the end of its answer", ErrServerFailure)
+	}
+	if err != nil {
 		return reply{}, err
 	}
 	return parseReply(msg, id, q)

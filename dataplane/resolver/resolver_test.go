@@ -177,10 +177,23 @@ func TestFileIsReadOnceUntilItChanges(t *testing.T) {
 			t.Errorf("step %d: parsed %d times, want %d", i, parsed, want)
 		}
 	}
+	// Two changes within one tick of the file system's clock look alike; the second must not be missed.
+	tick := time.Now()
+	for _, content := range []string{"y", "z"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, tick, tick); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.get(); got != content {
+			t.Fatalf("read %q, want %q", got, content)
+		}
+	}
 	if err := os.Truncate(path, maxFileBytes+1); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.get(); got != "x" {
+	if got := f.get(); got != "z" {
 		t.Errorf("a file over the limit was read: %d bytes", len(got))
 	}
 }
@@ -252,6 +265,8 @@ func TestSearchList(t *testing.T) {
 		{"search broken.test b.test", "web", []string{"web.broken.test.", "web.b.test."}, "10.0.0.2"},
 		{"search broken.test", "lost", []string{"lost.broken.test.", "lost."}, "failure"},
 		{"search .", "web", []string{"web."}, ""},
+		// One domain knows the name: it exists.
+		{"search empty.test b.test", "known", []string{"known.empty.test.", "known.b.test.", "known."}, "no address"},
 	}
 	for _, test := range tests {
 		t.Run(test.conf+" "+test.name, func(t *testing.T) {
@@ -259,6 +274,7 @@ func TestSearchList(t *testing.T) {
 			s.set("web.b.test.", record("web.b.test.", "10.0.0.2", 60))
 			s.set("api.ext.", record("api.ext.", "10.0.0.3", 60))
 			s.set("web.empty.test.")
+			s.set("known.empty.test.")
 			s.intercept(servfailUnder(t, ".broken.test."))
 			r := newResolver(t, Options{ResolvConf: writeFile(t, test.conf), Attempts: 1}, s)
 			got, err := r.Lookup(t.Context(), test.name)
@@ -266,6 +282,10 @@ func TestSearchList(t *testing.T) {
 			case "":
 				if !errors.Is(err, ErrNotFound) {
 					t.Errorf("%v, error %v, want %v", got, err, ErrNotFound)
+				}
+			case "no address":
+				if !errors.Is(err, ErrNoAddress) {
+					t.Errorf("%v, error %v, want %v", got, err, ErrNoAddress)
 				}
 			case "failure":
 				if !errors.Is(err, ErrServerFailure) {

@@ -160,7 +160,7 @@ func (w *watch) take(res result, err error) time.Duration {
 	}
 	addrs := merge(w.known)
 	w.mu.Lock()
-	if w.current.version == 0 || w.current.err != nil || !slices.Equal(addrs, w.current.addrs) {
+	if !slices.Equal(addrs, w.current.addrs) { // a result has an address, so an error before it is replaced
 		w.current = state{version: w.current.version + 1, addrs: addrs}
 	}
 	w.mu.Unlock()
