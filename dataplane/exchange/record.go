@@ -66,6 +66,7 @@ type Record struct {
 	BytesIn        int64 // of the request's body
 	BytesOut       int64 // of the response's body
 
+	Host, Path                []byte // by which the route was looked for, before a rewrite; nil where it came to none
 	Namespace, Service, Route string
 	Upstream                  netip.AddrPort // of the last attempt
 }
