@@ -171,7 +171,8 @@ type RewriteFilter struct {
 	// +optional
 	ReplacePrefix *string `json:"replacePrefix,omitempty"`
 
-	// Path replaces the whole path; the query stays.
+	// Path replaces the whole path; the query stays. In a route whose path conditions are all of type `Regex`, `$1` or
+	// `${1}` stand for what the expression's groups matched, and `$$` for a dollar sign.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/index.html"
 	// +optional
@@ -219,8 +220,8 @@ type RedirectFilter struct {
 	// +optional
 	Port *int32 `json:"port,omitempty"`
 
-	// Path of the location; the query stays. In a route whose path conditions are all of type `Regex`, `$1` or `${name}`
-	// stand for what the expression's groups matched, and `$$` for a dollar sign.
+	// Path of the location; the query stays. In a route whose path conditions are all of type `Regex`, `$1` or `${1}` stand
+	// for what the expression's groups matched, and `$$` for a dollar sign.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/api/v2/$1"
 	// +optional

@@ -73,8 +73,8 @@ type ProxyServiceSpec struct {
 
 	// Routes say which requests go where. The most specific route wins, whatever its place in the list: exact host, then
 	// the longest wildcard; exact path, then the longest prefix, then regular expressions; then method; then most header
-	// conditions, then most query conditions; then the first in the list. Without routes every request goes to the
-	// service's upstreams; with routes, a request that none of them matches is answered with 404.
+	// conditions, then most query conditions; then the first in the list. What no route takes goes to the service's own
+	// `upstreams` and `backends`, under the route name `default`; without any it is answered with 404.
 	// +kubebuilder:validation:MaxItems=512
 	// +listType=map
 	// +listMapKey=name

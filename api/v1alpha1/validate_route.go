@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -239,7 +240,11 @@ func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
 		}
 	}
 	if f.Path != nil {
-		if detail := checkPath(*f.Path); detail != "" {
+		detail := checkPath(*f.Path)
+		if detail == "" {
+			detail = r.checkGroups(*f.Path)
+		}
+		if detail != "" {
 			errs = append(errs, invalid(path.Child("path"), *f.Path, detail))
 		}
 	}
@@ -287,36 +292,30 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 	return errs
 }
 
-var groupReference = regexp.MustCompile(`\$(?:\$|\{(\w+)\}|(\w+))?`)
+var groupReference = regexp.MustCompile(`\$(?:\$|\{\d+\}|\d+)?`)
 
-// checkGroups says what is wrong with the references to groups of the route's regular expressions.
+// checkGroups says what is wrong with the references to groups of the route's regular expressions in a path.
 func (r *Route) checkGroups(template string) string {
-	for _, ref := range groupReference.FindAllStringSubmatch(template, -1) {
-		name := ref[1] + ref[2]
-		if ref[0] == "$$" || name == "" && !r.pathsAre(PathMatchRegex) {
+	regex := r.pathsAre(PathMatchRegex)
+	for _, ref := range groupReference.FindAllString(template, -1) {
+		group, err := strconv.Atoi(strings.Trim(ref, "${}"))
+		switch {
+		case !regex && err == nil:
+			return "`" + ref + "` needs every path match of the route to be of type `Regex`"
+		case !regex, ref == "$$":
 			continue
-		}
-		if !r.pathsAre(PathMatchRegex) {
-			return "`" + ref[0] + "` needs every path match of the route to be of type `Regex`"
-		}
-		if name == "" {
+		case err != nil:
 			return "a dollar sign must be written as `$$`"
 		}
 		for _, m := range r.Matches {
+			if m.Path.Value == nil {
+				continue // missing, and reported as such
+			}
 			re, err := regexp.Compile(*m.Path.Value)
-			if err == nil && !hasGroup(re, name) {
-				return "`" + ref[0] + "` is no group of `" + *m.Path.Value + "`; write `${1}` where letters or digits follow"
+			if err == nil && (group < 1 || group > re.NumSubexp()) {
+				return fmt.Sprintf("`%s` is no group of `%s`, which has %d", ref, *m.Path.Value, re.NumSubexp())
 			}
 		}
 	}
 	return ""
-}
-
-func hasGroup(re *regexp.Regexp, name string) bool {
-	for i, n := range re.SubexpNames() {
-		if n == name || fmt.Sprint(i) == name {
-			return true
-		}
-	}
-	return false
 }
