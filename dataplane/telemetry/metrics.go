@@ -1,0 +1,182 @@
+package telemetry
+
+import (
+	"cmp"
+	"net/http"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+const (
+	// goneGrace is how long the series of a removed route stay, so that a scrape still sees their last values.
+	goneGrace = exchange.Nanos(5 * time.Minute)
+	// maxGone bounds the removed routes whose series stay: a configuration that changes every second must not pile them up.
+	maxGone = 32
+)
+
+// Metrics are the proxy's counters, and the registry that exports them with those of Go and of the process. Its methods
+// may be called from any goroutine.
+type Metrics struct {
+	OpenConnections Gauge   // client connections of all listeners
+	ActiveRequests  Gauge   // exchanges between head and end, tunnels left out
+	OpenTunnels     Gauge   // upgraded connections
+	Connections     Counter // client connections accepted since the start
+
+	AccessLogDropped     Counter // lines that found the buffer full; AccessLog counts them
+	AccessLogWriteErrors Counter // failed writes of the access log; AccessLog counts them
+
+	rejectedConnections reasons
+	localResponses      reasons
+	abortedResponses    reasons
+	upstreamErrors      reasons
+	ejections           reasons
+	checksPassed        Counter
+	checksFailed        Counter
+	reloadsDone         Counter
+	reloadsFailed       Counter
+	reloadedAt          atomic.Int64 // Unix milliseconds of the last good one
+	reloadFailed        atomic.Bool  // the last one was not good
+	upstreams           atomic.Pointer[func(yield func(upstream string, healthy bool))]
+
+	registry *prometheus.Registry
+	now      func() exchange.Nanos
+	noRoute  *RouteMetrics
+
+	mu     sync.Mutex // guards routes and RouteMetrics.goneAt
+	routes map[routeKey]*RouteMetrics
+}
+
+// NewMetrics returns Metrics with a registry of their own. version is that of the program, for build_info.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		now:      exchange.Now,
+		routes:   map[routeKey]*RouteMetrics{},
+	}
+	m.noRoute = &RouteMetrics{metrics: m}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        prefix + "build_info",
+		Help:        "1, with the version of the program and of Go that built it.",
+		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(build, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{metrics: m, desc: describe()})
+	return m
+}
+
+// Handler serves the metrics in the formats that Prometheus reads.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 8, // a scrape walks all routes: more at once are a mistake, or an attack
+		EnableOpenMetrics:   true,
+	})
+}
+
+// Gatherer is the registry, for tests and for other ways to export it.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Route returns the counters of a route: the same ones for the same names for as long as the route is kept.
+func (m *Metrics) Route(namespace, service, route string) *RouteMetrics {
+	key := routeKey{namespace, service, route}
+	if key == (routeKey{}) {
+		return m.noRoute
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.routes[key]
+	if r == nil {
+		r = &RouteMetrics{metrics: m, key: key}
+		m.routes[key] = r
+	}
+	r.goneAt = 0
+	return r
+}
+
+// NoRoute returns the counters of requests that no route took; their labels are empty.
+func (m *Metrics) NoRoute() *RouteMetrics { return m.noRoute }
+
+// KeepRoutes says that live are all the routes of the configuration that now serves. The series of others stay for five
+// minutes, then they are forgotten; of more than 32 such routes the ones that went first are forgotten at once.
+func (m *Metrics) KeepRoutes(live []*RouteMetrics) {
+	keep := make(map[*RouteMetrics]bool, len(live))
+	for _, r := range live {
+		keep[r] = true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := max(m.now(), 1)
+	for _, r := range m.routes {
+		if keep[r] {
+			r.goneAt = 0
+		} else if r.goneAt == 0 {
+			r.goneAt = now
+		}
+	}
+	m.forget(now)
+}
+
+// forget drops what is gone for too long. The caller holds m.mu.
+func (m *Metrics) forget(now exchange.Nanos) {
+	var gone []*RouteMetrics
+	for key, r := range m.routes {
+		switch {
+		case r.goneAt == 0:
+		case now-r.goneAt > goneGrace:
+			delete(m.routes, key)
+		default:
+			gone = append(gone, r)
+		}
+	}
+	if len(gone) <= maxGone {
+		return
+	}
+	slices.SortFunc(gone, func(a, b *RouteMetrics) int { return cmp.Compare(a.goneAt, b.goneAt) })
+	for _, r := range gone[:len(gone)-maxGone] {
+		delete(m.routes, r.key)
+	}
+}
+
+// SetUpstreams tells where the health of endpoints is read: list is called at each scrape, from its goroutine, and must
+// call yield for every endpoint. An address that several clusters name is healthy when all of them find it healthy.
+func (m *Metrics) SetUpstreams(list func(yield func(upstream string, healthy bool))) {
+	m.upstreams.Store(&list)
+}
+
+// RejectConnection counts a client connection that was turned away: too_many_connections, draining, …
+func (m *Metrics) RejectConnection(reason exchange.Reason) { m.rejectedConnections.inc(string(reason)) }
+
+// UpstreamError counts a failed try, also one that another endpoint made good.
+func (m *Metrics) UpstreamError(reason exchange.Reason) { m.upstreamErrors.inc(string(reason)) }
+
+// HealthCheck counts an active check and its result.
+func (m *Metrics) HealthCheck(passed bool) {
+	if passed {
+		m.checksPassed.Inc()
+	} else {
+		m.checksFailed.Inc()
+	}
+}
+
+// Eject counts an endpoint that was taken out; reason is a constant of the caller: health_check, consecutive_errors, …
+func (m *Metrics) Eject(reason string) { m.ejections.inc(reason) }
+
+// Reload counts an attempt to apply a configuration. The first one, at the start, counts too.
+func (m *Metrics) Reload(err error) {
+	m.reloadFailed.Store(err != nil)
+	if err != nil {
+		m.reloadsFailed.Inc()
+		return
+	}
+	m.reloadsDone.Inc()
+	m.reloadedAt.Store(time.Now().UnixMilli())
+}
