@@ -62,7 +62,7 @@ func SplitAddress(s string) (host string, port uint16, err error) {
 		if ip.IsUnspecified() || ip.IsMulticast() {
 			return "", 0, errors.New("must be the address of one machine")
 		}
-		return ip.String(), port, nil
+		return ip.Unmap().String(), port, nil
 	}
 	if !validDNSName(strings.TrimSuffix(host, ".")) {
 		return "", 0, errors.New("`" + host + "` is neither an IP address nor a DNS name")
@@ -92,7 +92,7 @@ func parsePort(s string) (uint16, bool) {
 		}
 	}
 	n, err := strconv.ParseUint(s, 10, 16)
-	return uint16(n), err == nil //nolint:gosec // ParseUint keeps it within 16 bits
+	return uint16(n), err == nil
 }
 
 // validDNSName follows RFC 1123, section 2.1, and lets underscores pass, which service names have.

@@ -1,0 +1,123 @@
+package translate
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A holder has an address that others cannot have.
+type holder struct {
+	address netip.AddrPort
+	service int    // whose, if it is a service's
+	global  string // which of the globals, if it is not
+}
+
+// claims gives every address to the first who wants it. The same address is shared; one that overlaps it is not.
+func (t *translation) claims(in Input) {
+	t.refused = map[int]bool{}
+	t.requests = map[request]claim{}
+	for _, g := range []struct {
+		name    string
+		address *string
+	}{{"admin", in.Globals.Admin.BindAddress}, {"metrics", in.Globals.Metrics.BindAddress}} {
+		if a, err := v1alpha1.ParseBindAddress(deref(g.address)); err == nil {
+			t.holders = append(t.holders, holder{address: a, global: g.name})
+		}
+	}
+	for i := range in.Services {
+		a, err := v1alpha1.ParseBindAddress(in.Services[i].Spec.BindAddress)
+		if err != nil {
+			continue // reported when the service is built
+		}
+		if !t.claim(in, i, a) {
+			t.refused[i] = true
+		}
+	}
+}
+
+func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
+	for _, h := range t.holders {
+		if !v1alpha1.Overlap(a, h.address) {
+			continue
+		}
+		p := Problem{Service: i, Field: "bindAddress", Reason: ReasonListenerConflict}
+		switch {
+		case h.global != "":
+			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", in.Services[i].Spec.BindAddress, h.global, h.address)
+			p.Holder = -1
+			p.HolderField = h.global + ".bindAddress"
+		case a == h.address:
+			return true // shared, as virtual hosts
+		default:
+			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`",
+				in.Services[i].Spec.BindAddress, in.Services[h.service].Spec.BindAddress, in.Services[h.service].Owner())
+			p.Holder = h.service
+			p.HolderField = "bindAddress"
+		}
+		t.problem(p)
+		return false
+	}
+	t.holders = append(t.holders, holder{address: a, service: i})
+	return true
+}
+
+// A request is what one match of one host takes, spelt so that equal ones are equal.
+type request struct {
+	address string
+	host    string
+	match   string
+}
+
+type claim struct {
+	service int
+	field   string
+	name    string // for messages
+}
+
+// shadowed says whether a part or all of the requests of this match are taken already, and by whom; what is new belongs
+// to it from now on.
+func (t *translation) shadowed(address string, hosts []string, m snapshot.Match, mine claim) (other claim, part, all bool) {
+	if len(hosts) == 0 {
+		hosts = []string{"*"}
+	}
+	all = true
+	for _, h := range hosts {
+		key := request{address, h, spell(m)}
+		if c, ok := t.requests[key]; ok {
+			other, part = c, true
+			continue
+		}
+		all = false
+		t.requests[key] = mine
+	}
+	return other, part, all
+}
+
+func spell(m snapshot.Match) string {
+	if m.Path == "" && m.PathType == snapshot.PathPrefix {
+		m.Path = "/"
+	}
+	// A prefix is the same with and without a slash at its end: whole segments are compared.
+	if m.PathType == snapshot.PathPrefix && len(m.Path) > 1 {
+		m.Path = strings.TrimSuffix(m.Path, "/")
+	}
+	methods := slices.Sorted(slices.Values(m.Methods))
+	return fmt.Sprintf("%d %q %q %q %q", m.PathType, m.Path, methods, spellValues(m.Headers, true), spellValues(m.Query, false))
+}
+
+func spellValues(list []snapshot.ValueMatch, fold bool) []string {
+	var out []string
+	for _, v := range list {
+		if fold {
+			v.Name = strings.ToLower(v.Name)
+		}
+		out = append(out, fmt.Sprintf("%q %t %q", v.Name, v.Regex, v.Value))
+	}
+	slices.Sort(out)
+	return out
+}

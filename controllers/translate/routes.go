@@ -1,0 +1,169 @@
+package translate
+
+import (
+	"fmt"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// route builds one route of a service. A match that another route has already is left out; a route without any match of
+// its own that is left is nil.
+func (t *translation) route(service int, in *Service, s *snapshot.Service, address string, i int) *snapshot.Route {
+	spec := &in.Spec.Routes[i]
+	at := index("routes", i)
+	r := t.newRoute(in, s, spec.Name)
+	r.Hosts = lower(spec.Hosts)
+	merge(&r.Timeouts, spec.Timeouts)
+
+	hosts := r.Hosts
+	if len(hosts) == 0 {
+		hosts = s.Hosts
+	}
+	matches := make([]snapshot.Match, 0, max(1, len(spec.Matches)))
+	for j := range spec.Matches {
+		matches = append(matches, match(&spec.Matches[j]))
+	}
+	everything := len(matches) == 0
+	if everything {
+		matches = append(matches, snapshot.Match{})
+	}
+	for j, m := range matches {
+		field := at
+		if !everything {
+			field += "." + index("matches", j)
+		}
+		mine := claim{service: service, field: field, name: fmt.Sprintf("route `%s` of service `%s`", spec.Name, in.Owner())}
+		other, part, all := t.shadowed(address, hosts, m, mine)
+		if part {
+			t.problem(Problem{
+				Service: service, Field: field, Reason: ReasonRouteShadowed,
+				Message: "takes the same requests as " + other.name,
+				Holder:  other.service, HolderField: other.field,
+			})
+		}
+		if !all {
+			r.Matches = append(r.Matches, m)
+		}
+	}
+	if len(r.Matches) == 0 {
+		return nil
+	}
+	filters, redirects, err := filters(r, spec)
+	if err != nil {
+		r.Invalid = err.Error()
+		t.problem(Problem{Service: service, Field: at + ".filters", Reason: ReasonInvalid, Message: err.Error()})
+	}
+	r.Filters = filters
+	switch {
+	case redirects: // no endpoint is ever asked
+	case len(spec.Backends) > 0:
+		r.Clusters = t.balance(in, in.Owner()+"/"+spec.Name, nil, spec.Backends)
+	default:
+		r.Clusters = t.balance(in, in.Owner(), in.Spec.Upstreams, in.Spec.Backends)
+	}
+	if len(r.Clusters) == 0 && !redirects && r.Invalid == "" {
+		r.Invalid = "no backends"
+		t.problem(Problem{Service: service, Field: at, Reason: ReasonInvalid, Message: "has no backends to forward to"})
+	}
+	return r
+}
+
+// defaultRoute takes what no other route of the service takes, if there is anything to forward it to.
+func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service, address string) *snapshot.Route {
+	if len(in.Spec.Upstreams) == 0 && len(in.Spec.Backends) == 0 {
+		return nil
+	}
+	name := DefaultRoute
+	for i := range in.Spec.Routes {
+		if in.Spec.Routes[i].Name == name {
+			name = "_" + DefaultRoute // no user's name begins with an underscore
+		}
+	}
+	mine := claim{service: service, name: fmt.Sprintf("service `%s`", in.Owner())}
+	hosts := s.Hosts
+	if len(hosts) == 0 {
+		hosts = []string{"*"}
+	}
+	r := t.newRoute(in, s, name)
+	for _, h := range hosts {
+		other, taken, _ := t.shadowed(address, []string{h}, snapshot.Match{}, mine)
+		switch {
+		case !taken && h != "*":
+			r.Hosts = append(r.Hosts, h)
+		case taken && other.service != service:
+			field := "hosts"
+			if len(s.Hosts) == 0 {
+				field = ""
+			}
+			t.problem(Problem{
+				Service: service, Field: field, Reason: ReasonRouteShadowed,
+				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.name),
+				Holder:  other.service, HolderField: other.field,
+			})
+			return nil
+		case taken && h == "*":
+			return nil // a route of the service takes everything
+		}
+	}
+	if len(s.Hosts) > 0 && len(r.Hosts) == 0 {
+		return nil
+	}
+	if len(r.Hosts) == len(s.Hosts) {
+		r.Hosts = nil // the service's
+	}
+	r.Clusters = t.balance(in, in.Owner(), in.Spec.Upstreams, in.Spec.Backends)
+	return r
+}
+
+func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {
+	r := &snapshot.Route{Service: s, Name: name}
+	merge(&r.Timeouts, in.Spec.Timeouts)
+	retry := in.Spec.Retry
+	r.Retry = snapshot.Retry{
+		Attempts:      int(deref(retry.Attempts)),
+		PerTryTimeout: ms(retry.PerTryTimeoutMs),
+		BudgetPercent: int(deref(retry.BudgetPercent)),
+	}
+	for _, c := range retry.Codes {
+		r.Retry.Codes = append(r.Retry.Codes, int(c))
+	}
+	return r
+}
+
+func merge(into *snapshot.Timeouts, from *v1alpha1.Timeouts) {
+	if from == nil {
+		return
+	}
+	if from.ConnectMs != nil {
+		into.Connect = ms(from.ConnectMs)
+	}
+	if from.RequestMs != nil {
+		into.Request = ms(from.RequestMs)
+	}
+	if from.IdleSecs != nil {
+		into.Idle = secs(from.IdleSecs)
+	}
+}
+
+func match(m *v1alpha1.Match) snapshot.Match {
+	out := snapshot.Match{Methods: m.Methods, Headers: valueMatches(m.Headers), Query: valueMatches(m.Query)}
+	if m.Path != nil {
+		out.Path = deref(m.Path.Value)
+		switch deref(m.Path.Type) {
+		case v1alpha1.PathMatchExact:
+			out.PathType = snapshot.PathExact
+		case v1alpha1.PathMatchRegex:
+			out.PathType = snapshot.PathRegex
+		}
+	}
+	return out
+}
+
+func valueMatches(list []v1alpha1.ValueMatch) []snapshot.ValueMatch {
+	var out []snapshot.ValueMatch
+	for _, v := range list {
+		out = append(out, snapshot.ValueMatch{Name: v.Name, Value: deref(v.Value), Regex: deref(v.Type) == v1alpha1.ValueMatchRegex})
+	}
+	return out
+}

@@ -1,0 +1,153 @@
+package translate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// Input is everything that is configured. SetDefaults has run on all of it and Validate has found nothing.
+type Input struct {
+	Globals  v1alpha1.Globals
+	Services []Service // the oldest first: it wins where two of them want the same
+}
+
+// A Service is one entry of the file or one object.
+type Service struct {
+	Namespace, Name string
+	Spec            v1alpha1.ProxyServiceSpec
+}
+
+// Owner names the service in IDs: namespace/name, or the name alone in a file.
+func (s *Service) Owner() string {
+	if s.Namespace == "" {
+		return s.Name
+	}
+	return s.Namespace + "/" + s.Name
+}
+
+// DefaultRoute is the name of the route that takes what no other route of a service takes.
+const DefaultRoute = "default"
+
+// Translate makes a snapshot of the input. What cannot be built is left out or answers 503, and is a Problem; the rest
+// is served.
+func Translate(in Input) (*snapshot.Snapshot, []Problem) {
+	t := &translation{
+		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog)},
+		listeners: map[netip.AddrPort]*snapshot.Listener{},
+		clusters:  map[string]bool{},
+	}
+	t.claims(in)
+	for i := range in.Services {
+		t.service(i, &in.Services[i])
+	}
+	return t.out, t.problems
+}
+
+type translation struct {
+	out       *snapshot.Snapshot
+	problems  []Problem
+	refused   map[int]bool // services that got no address
+	holders   []holder     // of addresses
+	listeners map[netip.AddrPort]*snapshot.Listener
+	requests  map[request]claim
+	clusters  map[string]bool // by ID
+}
+
+func (t *translation) service(index int, in *Service) {
+	if t.refused[index] {
+		return
+	}
+	address, err := v1alpha1.ParseBindAddress(in.Spec.BindAddress)
+	if err != nil {
+		t.problem(Problem{Service: index, Field: "bindAddress", Reason: ReasonInvalid, Message: err.Error()})
+		return
+	}
+	l := t.listeners[address]
+	if l == nil {
+		l = &snapshot.Listener{Address: address.String()}
+		t.listeners[address] = l
+		t.out.Listeners = append(t.out.Listeners, l)
+	}
+	service := &snapshot.Service{
+		Namespace:   in.Namespace,
+		Name:        in.Name,
+		Hosts:       lower(in.Spec.Hosts),
+		IdleTimeout: secs(in.Spec.Timeouts.IdleSecs),
+	}
+	if p := *in.Spec.HealthPath; p != v1alpha1.Off {
+		service.HealthPath = p
+	}
+	if in.Spec.ClientIP != nil {
+		for _, text := range in.Spec.ClientIP.TrustedProxies {
+			network, err := v1alpha1.ParseNetwork(text)
+			if err != nil {
+				t.problem(Problem{Service: index, Field: "clientIP.trustedProxies", Reason: ReasonInvalid, Message: err.Error()})
+				continue // fewer are trusted
+			}
+			service.TrustedProxies = append(service.TrustedProxies, network)
+		}
+	}
+	l.Services = append(l.Services, service)
+	for j := range in.Spec.Routes {
+		if r := t.route(index, in, service, l.Address, j); r != nil {
+			l.Routes = append(l.Routes, r)
+		}
+	}
+	if r := t.defaultRoute(index, in, service, l.Address); r != nil {
+		l.Routes = append(l.Routes, r)
+	}
+}
+
+func limits(l v1alpha1.Limits) snapshot.Limits {
+	return snapshot.Limits{
+		MaxConnections: int(*l.MaxConnections),
+		MaxRequestLine: int(*l.MaxRequestLineBytes),
+		MaxHeaderBytes: int(*l.MaxHeaderBytes),
+		MaxHeaders:     int(*l.MaxHeaders),
+		HeaderTimeout:  ms(l.HeaderTimeoutMs),
+		MinBodyRate:    int(*l.MinBodyBytesPerSec),
+		DrainTimeout:   secs(l.DrainTimeoutSecs),
+		Via:            *l.Via,
+	}
+}
+
+func accessLog(a v1alpha1.AccessLog) snapshot.AccessLog {
+	return snapshot.AccessLog{Path: *a.Path, Format: string(*a.Format), SamplePercent: float64(*a.SamplePercent)}
+}
+
+// hash tells configurations apart. It covers what was configured, not what follows from it.
+func hash(in Input) string {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return "" // plain data always marshals
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}
+
+func ms(n *int32) time.Duration   { return time.Duration(deref(n)) * time.Millisecond }
+func secs(n *int32) time.Duration { return time.Duration(deref(n)) * time.Second }
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func lower(list []string) []string {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i] = strings.ToLower(out[i])
+	}
+	return out
+}
