@@ -1,9 +1,7 @@
 package filter
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strings"
 )
@@ -110,41 +108,4 @@ func (c *Captures) Append(dst, path []byte) []byte {
 		}
 	}
 	return dst
-}
-
-var errHost = errors.New("must be a host name or an address, IPv6 in brackets")
-
-// CheckHost says what is wrong with a host that a filter puts into a request or a Location. It has no port.
-func CheckHost[T ~string | ~[]byte](host T) error {
-	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
-		if addr, err := netip.ParseAddr(string(host[1 : len(host)-1])); err != nil || !addr.Is6() || addr.Zone() != "" {
-			return errHost
-		}
-		return nil
-	}
-	if len(host) == 0 || len(host) > 253 || host[0] == '.' {
-		return errHost
-	}
-	for i := 0; i < len(host); i++ {
-		switch c := host[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		case c == '.' && host[i-1] != '.':
-		default:
-			return errHost
-		}
-	}
-	return nil
-}
-
-// SplitPort cuts the port off an authority; port is empty where there is none.
-func SplitPort[T ~string | ~[]byte](authority T) (host, port T) {
-	for i := len(authority) - 1; i >= 0; i-- {
-		switch c := authority[i]; {
-		case c == ':':
-			return authority[:i], authority[i+1:]
-		case c < '0' || c > '9':
-			return authority, authority[len(authority):]
-		}
-	}
-	return authority, authority[len(authority):]
 }

@@ -55,10 +55,8 @@ func (c Config) build() (*redirect, error) {
 	default:
 		return nil, fmt.Errorf("scheme: %q: must be one of http, https", c.Scheme)
 	}
-	if c.Host != "" {
-		if err := filter.CheckHost(c.Host); err != nil {
-			return nil, fmt.Errorf("host: %w", err)
-		}
+	if c.Host != "" && !exchange.ValidHost(c.Host) {
+		return nil, fmt.Errorf("host: %q: must be a name or an address without a port, IPv6 in brackets", c.Host)
 	}
 	if c.Port != 0 {
 		f.port = strconv.Itoa(int(c.Port))
@@ -124,8 +122,8 @@ func (f *redirect) Request(x *exchange.Exchange) filter.Verdict {
 // is a path alone, which cannot be taken for a host: a normalised path has no two slashes at its start.
 func (f *redirect) location(x *exchange.Exchange, path []byte) []byte {
 	scheme, authority := clientView(x)
-	host, port := filter.SplitPort(authority)
-	if filter.CheckHost(host) != nil || len(port) > 5 {
+	host, port := exchange.SplitPort(authority)
+	if !exchange.ValidHost(host) || len(port) > 5 {
 		host, port = nil, nil
 	}
 	if f.scheme != "" {
@@ -178,7 +176,7 @@ func clientView(x *exchange.Exchange) (scheme string, authority []byte) {
 		scheme = "http"
 	}
 	if forwarded := x.Request.Header.Value(exchange.XForwardedHost); forwarded != nil {
-		if host, _ := filter.SplitPort(forwarded); filter.CheckHost(host) == nil {
+		if host, _ := exchange.SplitPort(forwarded); exchange.ValidHost(host) {
 			authority = forwarded
 		}
 	}

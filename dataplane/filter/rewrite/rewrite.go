@@ -3,6 +3,7 @@ package rewrite
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
@@ -70,12 +71,12 @@ func (c Config) build() (*rewrite, error) {
 		return nil, errors.New("set `replace_prefix`, `path` or `host`")
 	}
 	if c.Host != "" {
-		host, port := filter.SplitPort(c.Host)
-		if err := filter.CheckHost(host); err != nil {
-			return nil, fmt.Errorf("host: %w", err)
+		host, port := exchange.SplitPort(c.Host)
+		if !exchange.ValidHost(host) {
+			return nil, fmt.Errorf("host: %q: must be a name or an address, IPv6 in brackets", c.Host)
 		}
-		if len(host) != len(c.Host) && (port == "" || len(port) > 5) {
-			return nil, errors.New("host: port must be between 1 and 65535")
+		if n, err := strconv.ParseUint(port, 10, 16); len(host) < len(c.Host) && (err != nil || n == 0) {
+			return nil, fmt.Errorf("host: %q: port must be between 1 and 65535", c.Host)
 		}
 		f.host = []byte(c.Host)
 	}

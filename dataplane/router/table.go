@@ -1,0 +1,256 @@
+package router
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A Route is a snapshot's route with its live parts.
+type Route struct {
+	Snapshot *snapshot.Route
+	Filters  []filter.Filter
+}
+
+// A Service is a snapshot's service with its routes on the listener, in their order.
+type Service struct {
+	Snapshot *snapshot.Service
+	Routes   []*Route
+
+	healthPath string // normalised; empty: none
+}
+
+// A Listener is what Compile makes a part of the table of.
+type Listener struct {
+	Slot     int // exchange.Conn.Listener of its connections; stays the same for an address in every table
+	Snapshot *snapshot.Listener
+	Routes   []*Route // in the order of their owners' age: earlier wins a tie
+}
+
+// A Table finds routes. It is immutable and safe for concurrent use.
+type Table struct {
+	listeners []*listener // by slot; nil where none is
+}
+
+type listener struct {
+	address  string
+	exact    map[string]*host
+	wildcard map[string]*host // under what follows "*."
+	lengths  lengths          // of the keys of wildcard
+	any      *host            // nil where none takes every host
+	all      []*host          // most specific first
+}
+
+// A Result is what Lookup found.
+type Result struct {
+	// Route takes the request; nil where none does, and where Health is set.
+	Route *Route
+	// Service is the route's. Without a route it is the one that the most specific matching host belongs to; nil where
+	// the host is nobody's.
+	Service *Service
+	// Health says that the request asks for Service's health (snapshot.Service.HealthPath).
+	Health bool
+}
+
+// Compile makes a table. The error holds everything that is wrong, with the name of its route.
+func Compile(listeners []Listener) (*Table, error) {
+	t := &Table{}
+	var problems []error
+	for i := range listeners {
+		in := &listeners[i]
+		for len(t.listeners) <= in.Slot {
+			t.listeners = append(t.listeners, nil)
+		}
+		if t.listeners[in.Slot] != nil {
+			return nil, fmt.Errorf("listeners %s and %s share the slot %d",
+				t.listeners[in.Slot].address, in.Snapshot.Address, in.Slot)
+		}
+		l, err := compileListener(in)
+		t.listeners[in.Slot] = l
+		problems = append(problems, err)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func compileListener(in *Listener) (*listener, error) {
+	l := &listener{address: in.Snapshot.Address, exact: map[string]*host{}, wildcard: map[string]*host{}}
+	var problems []error
+	services := map[*snapshot.Service]*Service{}
+	for _, s := range in.Snapshot.Services {
+		service, err := newService(s)
+		problems = append(problems, err)
+		services[s] = service
+		problems = append(problems, l.add(s.Hosts, service, nil))
+	}
+	for order, route := range in.Routes {
+		service := services[route.Snapshot.Service]
+		if service == nil {
+			problems = append(problems, fmt.Errorf("route %q: its service is not one of listener %s",
+				route.Snapshot.Name, in.Snapshot.Address))
+			continue
+		}
+		service.Routes = append(service.Routes, route)
+		rules, err := newRules(route, service, order)
+		if err == nil {
+			hosts := route.Snapshot.Hosts
+			if len(hosts) == 0 {
+				hosts = service.Snapshot.Hosts
+			}
+			err = l.add(hosts, service, rules)
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("route %s: %w", route.Snapshot.ID(), err))
+		}
+	}
+	l.finish()
+	return l, errors.Join(problems...)
+}
+
+func newService(s *snapshot.Service) (*Service, error) {
+	service := &Service{Snapshot: s}
+	if s.HealthPath != "" {
+		path, err := configuredPath(s.HealthPath)
+		if err != nil {
+			return service, fmt.Errorf("service %s/%s: health path: %w", s.Namespace, s.Name, err)
+		}
+		service.healthPath = path
+	}
+	return service, nil
+}
+
+// configuredPath is the normal form of a path in the configuration: the only one that requests have.
+func configuredPath(s string) (string, error) {
+	path, ok := exchange.NormalizePath(nil, []byte(s))
+	if !ok || s == "*" {
+		return "", fmt.Errorf("%q is not a path: it must start with '/' and have no '?', '#', backslash, space or invalid escape", s)
+	}
+	return string(path), nil
+}
+
+// add enters rules under each of the hosts; none means every host. Services are entered before routes are, so that a
+// host belongs to the service that lists it, and else to the service of its first route.
+func (l *listener) add(hosts []string, service *Service, rules []*rule) error {
+	if len(hosts) == 0 {
+		hosts = []string{"*"}
+	}
+	var problems []error
+	for _, name := range hosts {
+		h, err := l.host(name)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		h.belongsTo(service)
+		for _, r := range rules {
+			h.paths.add(r)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// host returns the entry of a configured host.
+func (l *listener) host(configured string) (*host, error) {
+	name := strings.TrimSuffix(strings.ToLower(configured), ".")
+	if name == "*" {
+		if l.any == nil {
+			l.any = &host{name: name}
+		}
+		return l.any, nil
+	}
+	suffix, wild := strings.CutPrefix(name, "*.")
+	if !exchange.ValidHost(suffix) {
+		return nil, fmt.Errorf("host %q must be a name, an address or *.name", configured)
+	}
+	table := l.exact
+	if wild {
+		table = l.wildcard
+		l.lengths.set(len(suffix))
+	}
+	h := table[suffix]
+	if h == nil {
+		h = &host{name: name}
+		table[suffix] = h
+	}
+	return h, nil
+}
+
+// Lookup finds what a request is for, and sets x.PrefixLen where the route's path matched by more than its pattern:
+// the length of a prefix without the slash at its end, or of an exact path.
+//
+// A service's health path answers to GET and HEAD for the most specific host of the request, unless a route of that
+// host matches the path exactly; a prefix or a regular expression does not count.
+func (t *Table) Lookup(x *exchange.Exchange) Result {
+	x.PrefixLen = 0
+	slot := x.Conn.Listener
+	if slot < 0 || slot >= len(t.listeners) || t.listeners[slot] == nil {
+		return Result{}
+	}
+	l := t.listeners[slot]
+	var buf [hostBuffer]byte
+	name := canonicalHost(&buf, x.Request.Host)
+	var res Result
+	if h := l.exact[string(name)]; h != nil && h.lookup(x, &res) {
+		return res
+	}
+	if len(l.wildcard) > 0 && l.lookupWildcard(x, name, &res) {
+		return res
+	}
+	if l.any != nil {
+		l.any.lookup(x, &res)
+	}
+	return res
+}
+
+// lookupWildcard tries the longest suffix first. "*.example.com" takes one label or more (Gateway API).
+func (l *listener) lookupWildcard(x *exchange.Exchange, name []byte, res *Result) bool {
+	for i := 1; i < len(name); i++ {
+		if name[i] != '.' || !l.lengths.has(len(name)-i-1) {
+			continue
+		}
+		if h := l.wildcard[string(name[i+1:])]; h != nil && h.lookup(x, res) {
+			return true
+		}
+	}
+	return false
+}
+
+// hostBuffer holds the longest name, its last dot included.
+const hostBuffer = 256
+
+// canonicalHost cuts off the port and the dot at the end, and lowers the case. What is longer than any name is empty:
+// it belongs to no host, but to every host.
+func canonicalHost(buf *[hostBuffer]byte, authority []byte) []byte {
+	name, _ := exchange.SplitPort(authority)
+	if n := len(name); n > 0 && name[n-1] == '.' {
+		name = name[:n-1]
+	}
+	if len(name) > len(buf) {
+		return nil
+	}
+	for i, c := range name {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		buf[i] = c
+	}
+	return buf[:len(name)]
+}
+
+// lengths is a set of small numbers.
+type lengths []uint64
+
+func (s *lengths) set(n int) {
+	for len(*s) <= n/64 {
+		*s = append(*s, 0)
+	}
+	(*s)[n/64] |= 1 << (n % 64)
+}
+
+func (s lengths) has(n int) bool { return n/64 < len(s) && s[n/64]>>(n%64)&1 != 0 }
