@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"net/netip"
+	"time"
 )
 
 // An Exchange is one request and its response. An engine makes it, calls Handler.Serve with it, and uses its memory
@@ -17,6 +18,8 @@ type Exchange struct {
 	ClientTrusted bool       // the peer is a trusted proxy
 	PrefixLen     int        // how many bytes of Request.Path the route's prefix matched, for rewrites
 	RequestID     []byte     // kept from a trusted peer, else made here
+
+	Idle time.Duration // the route's limit between bytes of bodies and in tunnels; 0: the listener's
 
 	Record Record
 
@@ -63,6 +66,10 @@ type Stream interface {
 	Release()
 }
 
+// maxScratch is how much memory an exchange keeps for the next request, in bytes. One long request is not paid for as
+// long as the connection lasts.
+const maxScratch = 8192
+
 // Reset makes x ready for the next request of a connection.
 func (x *Exchange) Reset() {
 	x.Request = Request{Header: x.Request.Header, Trailer: x.Request.Trailer}
@@ -70,8 +77,11 @@ func (x *Exchange) Reset() {
 	x.Request.Trailer.Reset(nil)
 	x.ResetResponse()
 	x.ClientIP, x.ClientTrusted, x.PrefixLen = netip.Addr{}, false, 0
-	x.RequestID = nil
+	x.RequestID, x.Idle = nil, 0
 	x.Record = Record{}
+	if cap(x.scratch) > maxScratch {
+		x.scratch = nil
+	}
 	x.scratch = x.scratch[:0]
 }
 
