@@ -1,0 +1,11 @@
+// Package http1 is the HTTP/1.1 engine, RFC 9110 and RFC 9112 as far as a proxy is concerned: a codec, the server's loop
+// over a client's connection, and the client's round trip to an endpoint.
+//
+// The codec does no I/O and allocates nothing: ParseRequest and ParseResponse read a head in place and leave offsets in
+// an exchange.Header, ChunkDecoder hands out views of a chunked body, and the Append functions write the one canonical
+// form that is sent on. It is strict by design: what two parsers may read differently is refused and never forwarded.
+// Framing is never copied: a message leaves with one decimal Content-Length or with chunks of our own.
+//
+// What a path means (percent-encoding, dot segments), which hosts exist, which fields are hop-by-hop and whom to trust
+// is left to the packages that route and proxy.
+package http1
