@@ -27,13 +27,21 @@ type Options struct {
 	Duration time.Duration
 	// Binary is our program, built from the source when it is "".
 	Binary string
-	// Splice lets HAProxy move bodies with splice(2).
-	Splice bool
+	// Splice says when HAProxy moves bodies with splice(2): SpliceAlways, SpliceAuto or SpliceOff.
+	Splice string
 	// Profile is a directory for a CPU profile of ours for each row, "" for none.
 	Profile string
 	// Progress receives a line for each measurement.
 	Progress io.Writer
 }
+
+// The values of Options.Splice. Always is HAProxy's splice-response, the fastest of them when this was written, and Auto
+// its splice-auto, which decides by heuristics.
+const (
+	SpliceAlways = "always"
+	SpliceAuto   = "auto"
+	SpliceOff    = "off"
+)
 
 // Sample is one measurement of one contender.
 type Sample struct {
@@ -99,8 +107,8 @@ func (b *Bench) prepare(ctx context.Context) error {
 	if err := b.chooseCPUs(); err != nil {
 		return err
 	}
-	// HAProxy reserves three a connection.
-	if err := peers.RaiseOpenFiles(3*mostConnections(b.opt.Rows) + 4096); err != nil {
+	// Each end of the connections is in another process, and there are fewer connections to the origin.
+	if err := peers.RaiseOpenFiles(mostConnections(b.opt.Rows) + 4096); err != nil {
 		return err
 	}
 	var err error

@@ -30,8 +30,8 @@ type settings struct {
 	Listen, Origin string
 	// AccessLog is the file of the access log, "" for none.
 	AccessLog string
-	// Splice lets HAProxy use splice(2).
-	Splice bool
+	// Splice says when HAProxy moves bodies with splice(2): always, auto or off.
+	Splice string
 	// Admin and Metrics are the addresses of ours for these.
 	Admin, Metrics string
 }

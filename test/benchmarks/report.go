@@ -116,11 +116,12 @@ func (r Report) conditions(b *strings.Builder) {
 	fmt.Fprintf(b, "- %d rounds of %s for each proxy (idle connections: %d rounds, each with a fresh process); another proxy begins in each round\n",
 		r.opt.Rounds, r.opt.Duration, min(r.opt.Rounds, idleRounds))
 	b.WriteString("- one CPU for the proxies (nginx with one worker, HAProxy with one thread, Go proxies with one processor for goroutines), " +
-		"another one for wrk and for the origin, an nginx that answers as cheaply as it can\n")
-	splice := "without splicing, which was slower"
-	if r.opt.Splice {
-		splice = "with `option splice-auto`"
-	}
+		"another one for wrk and for the origin, an nginx that answers as cheaply as it can; with large bodies it is that one which limits requests/s\n")
+	splice := map[string]string{
+		SpliceAlways: "with `option splice-response`, which is cheaper for large bodies than `splice-auto` and than none",
+		SpliceAuto:   "with `option splice-auto`",
+		SpliceOff:    "without splicing",
+	}[r.opt.Splice]
 	fmt.Fprintf(b, "- nginx does not write bodies to temporary files, and buffers its access log; HAProxy runs %s; all keep connections to "+
 		"clients and to the origin open and set `X-Forwarded-For`; ours counts its metrics and checks the origin's health meanwhile. "+
 		"The configurations are in `test/benchmarks/configs`\n", splice)

@@ -131,13 +131,13 @@ scgi_temp_path %[2]s/scgi;
 }
 
 func haproxyFile(cfg Config, text, _, file string) (string, []string) {
-	// HAProxy wants two descriptors a connection, a reserve of half of one for idle upstream connections, and some for
-	// itself, and does not start with fewer.
-	files := openFiles(3*cfg.MaxConnections + 256)
+	// HAProxy wants two descriptors a connection and half of one for splicing, and would not start with fewer; what is
+	// configured may need far fewer.
 	return fmt.Sprintf(`global
 nbthread 1
 maxconn %d
+no strict-limits
 %s
 %s
-`, min(cfg.MaxConnections, max(1, int(files)-256)/3), cfg.Global, text), []string{"-db", "-f", file}
+`, cfg.MaxConnections, cfg.Global, text), []string{"-db", "-f", file}
 }
