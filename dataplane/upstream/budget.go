@@ -1,0 +1,90 @@
+package upstream
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+const (
+	budgetSeconds = 10 // the window over which requests and retries are compared
+	budgetSlots   = 16 // more than budgetSeconds, so that a slot is out of the window before it is used again
+
+	// minRetries may always be made within the window: 3 a second, so that a route with few requests is retried at all.
+	minRetries = 3 * budgetSeconds
+)
+
+// A Budget bounds retries to a share of the requests of the last ten seconds, so that endpoints in trouble are not given
+// more to do. It comes from a Group.
+type Budget struct {
+	*retries
+	percent int
+}
+
+// retries are what a Budget counts. The zero value is ready to use.
+type retries struct {
+	requests [budgetSlots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
+
+	mu   sync.Mutex // retries are few
+	made [budgetSlots]struct{ second, count uint64 }
+}
+
+func budgetSecond(now exchange.Nanos) uint64 {
+	return uint64(now/exchange.Nanos(time.Second)) & (1<<32 - 1) //nolint:gosec // the clock starts at 0
+}
+
+// Request counts a request, not its retries.
+func (b Budget) Request(now exchange.Nanos) {
+	if b.percent == 0 {
+		return
+	}
+	second := budgetSecond(now)
+	slot := &b.requests[second%budgetSlots]
+	for {
+		old := slot.Load()
+		next := old + 1
+		if old>>32 != second {
+			if old>>32 > second { // the goroutine was late by a whole round: its request counts nowhere
+				return
+			}
+			next = second<<32 | 1
+		}
+		if slot.CompareAndSwap(old, next) {
+			return
+		}
+	}
+}
+
+// Retry reports whether one more retry keeps within the budget, and counts it if so.
+func (b Budget) Retry(now exchange.Nanos) bool {
+	if b.percent == 0 {
+		return true
+	}
+	second := budgetSecond(now)
+	recent := func(of uint64) bool { return of <= second && of+budgetSeconds > second }
+	var requests, retries uint64
+	for i := range b.requests {
+		if v := b.requests[i].Load(); recent(v >> 32) {
+			requests += v & (1<<32 - 1)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.made {
+		if r := &b.made[i]; recent(r.second) {
+			retries += r.count
+		}
+	}
+	allowed := requests * uint64(b.percent) / 100 //nolint:gosec // a percentage
+	if retries >= max(allowed, minRetries) {
+		return false
+	}
+	r := &b.made[second%budgetSlots]
+	if r.second != second {
+		r.second, r.count = second, 0
+	}
+	r.count++
+	return true
+}

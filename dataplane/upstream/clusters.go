@@ -1,0 +1,177 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+const (
+	defaultMaxIdle    = 256
+	defaultMaxIdleAge = 60 * time.Second
+	sweepInterval     = time.Second
+)
+
+// Options are what clusters get of the process around them.
+type Options struct {
+	Log      logr.Logger
+	Observer Observer       // nil: nobody
+	Limits   http1.Limits   // of response heads
+	Sweeper  *http1.Sweeper // closes what is overdue; its owner runs it
+
+	MaxIdle    int           // idle connections per endpoint; 0: 256
+	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s
+
+	// Dial opens a connection; nil: a net.Dialer.
+	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+}
+
+// Clusters are all that live, by ID. Apply, Group, SetEndpoints and Close have one caller at a time.
+type Clusters struct {
+	options Options
+	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve; see Group
+	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
+
+	mu      sync.Mutex
+	byID    map[string]*Cluster
+	order   []*Cluster // as the snapshot lists them
+	groups  map[string]*groupEntry
+	applied uint64
+}
+
+// New returns Clusters without any.
+func New(o Options) *Clusters {
+	if o.Observer == nil {
+		o.Observer = unobserved{}
+	}
+	if o.MaxIdle == 0 {
+		o.MaxIdle = defaultMaxIdle
+	}
+	if o.MaxIdleAge == 0 {
+		o.MaxIdleAge = defaultMaxIdleAge
+	}
+	if o.Dial == nil {
+		var d net.Dialer
+		o.Dial = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+			nc, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
+			if err != nil {
+				return nil, err // not a nil *net.TCPConn in an interface
+			}
+			return nc, nil
+		}
+	}
+	return &Clusters{options: o, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
+}
+
+// Run closes idle connections that are old, or that the endpoint has closed, until ctx ends.
+func (cs *Clusters) Run(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			cs.sweep()
+		}
+	}
+}
+
+func (cs *Clusters) sweep() {
+	round := cs.round.Add(1)
+	age := uint32(max(cs.options.MaxIdleAge/sweepInterval, 1)) //nolint:gosec // seconds
+	for _, c := range cs.All() {
+		for _, m := range c.set.Load().members {
+			if m.endpoint.idle.size.Load() > 0 {
+				m.endpoint.idle.sweep(round, age)
+			}
+		}
+	}
+}
+
+// Apply makes clusters the ones that live: it keeps and updates those whose ID lives already, adds new ones, and ends
+// the others, whose requests in flight are finished. It also forgets the groups that were not asked for since the last
+// Apply.
+func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
+	cs.mu.Lock()
+	old := cs.byID
+	cs.byID = make(map[string]*Cluster, len(clusters))
+	cs.order = make([]*Cluster, 0, len(clusters))
+	var kept []*snapshot.Cluster
+	for _, s := range clusters {
+		if cs.byID[s.ID] != nil {
+			continue // the first of an ID counts
+		}
+		c := old[s.ID]
+		if c != nil {
+			kept = append(kept, s)
+			delete(old, s.ID)
+		} else {
+			c = newCluster(cs, s)
+		}
+		cs.byID[s.ID] = c
+		cs.order = append(cs.order, c)
+	}
+	for key, entry := range cs.groups {
+		if entry.asked < cs.applied {
+			delete(cs.groups, key)
+		}
+	}
+	cs.applied++
+	byID := cs.byID
+	cs.mu.Unlock()
+	for _, s := range kept {
+		byID[s.ID].Update(s)
+	}
+	for _, c := range old {
+		c.close()
+	}
+}
+
+// Get returns the cluster of an ID, or nil.
+func (cs *Clusters) Get(id string) *Cluster {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.byID[id]
+}
+
+// All returns the clusters in the order of the snapshot.
+func (cs *Clusters) All() []*Cluster {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return slices.Clone(cs.order)
+}
+
+// SetEndpoints replaces the endpoints of a cluster and reports whether there is one of that ID.
+func (cs *Clusters) SetEndpoints(id string, endpoints []snapshot.Endpoint) bool {
+	c := cs.Get(id)
+	if c == nil {
+		return false
+	}
+	c.SetEndpoints(endpoints)
+	return true
+}
+
+// Close closes all idle connections, and those in flight when their exchange is over.
+func (cs *Clusters) Close() { cs.Apply(nil) }
+
+// Status returns the state of every cluster, ordered by ID.
+func (cs *Clusters) Status() []ClusterStatus {
+	all := cs.All()
+	slices.SortFunc(all, func(a, b *Cluster) int { return cmp.Compare(a.id, b.id) })
+	status := make([]ClusterStatus, len(all))
+	for i, c := range all {
+		status[i] = c.Status()
+	}
+	return status
+}

@@ -1,0 +1,153 @@
+package upstream
+
+import (
+	"errors"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// maxEjectionFactor bounds how much longer than the first an ejection may take.
+const maxEjectionFactor = 10
+
+// An ejection takes an endpoint out for a while that fails real requests. Guarded by the cluster's mutex.
+type ejection struct {
+	timer    *time.Timer // brings the endpoint back; nil: it is not ejected
+	until    time.Time
+	count    int       // recent ejections; each makes the next one longer
+	returned time.Time // when the last one ended
+}
+
+// An Outcome is how an attempt ended: with RoundTrip's failure, or else with a response of that status.
+type Outcome struct {
+	Status  int
+	Failure *exchange.Failure
+}
+
+// Report tells how an attempt on the endpoint ended. Failures to connect, resets, time-outs, invalid responses and the statuses 502, 503 and 504 count against the
+// endpoint; any other response clears its name. A client that went away, or an idle connection
+// that was closed just when it was used again, says nothing about the endpoint.
+func (e *Endpoint) Report(o Outcome) {
+	if o.Failure == nil && (o.Status < 502 || o.Status > 504) {
+		if e.errors.Load() != 0 {
+			e.errors.Store(0)
+		}
+		return
+	}
+	reason := strconv.Itoa(o.Status)
+	if f := o.Failure; f != nil {
+		if !theirs(f.Reason) || f.Reused && f.Reason == exchange.UpstreamReset {
+			return
+		}
+		e.noteError(f.Error())
+		if ours(f) {
+			return
+		}
+		reason = string(f.Reason)
+	}
+	passive := e.cluster.settings.Load().Passive
+	if passive == nil {
+		return
+	}
+	if int(e.errors.Add(1)) >= passive.ConsecutiveErrors {
+		e.eject(reason)
+	}
+}
+
+// theirs reports whether the endpoint, or the way to it, is to blame.
+func theirs(reason exchange.Reason) bool {
+	switch reason {
+	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamReset, exchange.UpstreamTimeout,
+		exchange.UpstreamProtocol, exchange.UpstreamTruncated, exchange.UpstreamIdle:
+		return true
+	}
+	return false
+}
+
+// ours reports whether a connection could not be opened because this machine ran out of something.
+func ours(f *exchange.Failure) bool {
+	for _, errno := range [...]syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EADDRNOTAVAIL,
+	} {
+		if errors.Is(f.Err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *Endpoint) eject(reason string) {
+	c := e.cluster
+	c.mu.Lock()
+	passive := c.settings.Load().Passive
+	if passive == nil || c.closed || e.ejection.timer != nil || !c.mayEject(e, passive.MaxEjectionPercent) {
+		c.mu.Unlock()
+		return
+	}
+	e.errors.Store(0)
+	now := time.Now()
+	j := &e.ejection
+	if !j.returned.IsZero() { // each good stretch as long as a first ejection forgives one
+		j.count = max(0, j.count-int(now.Sub(j.returned)/max(passive.Ejection, 1)))
+	}
+	j.count++
+	d := passive.Ejection * time.Duration(min(j.count, maxEjectionFactor))
+	j.until = now.Add(d)
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		c.mu.Lock()
+		var events []event
+		if e.ejection.timer == timer {
+			events = e.endEjection()
+			c.refresh()
+		}
+		c.mu.Unlock()
+		c.owner.emit(events)
+	})
+	j.timer = timer
+	c.refresh()
+	c.mu.Unlock()
+	c.owner.emit([]event{{kind: ejected, endpoint: e, reason: reason, duration: d, count: j.count}})
+}
+
+// mayEject reports whether e may be ejected too: never more than the percentage of the cluster's endpoints, and never
+// the last one that can serve unless the percentage is 100. The caller holds c.mu.
+func (c *Cluster) mayEject(e *Endpoint, percent int) bool {
+	total, out, member := 0, 0, false
+	s := c.set.Load()
+	for _, m := range s.members {
+		if m.weight == 0 {
+			continue
+		}
+		total++
+		if m.endpoint.ejection.timer != nil {
+			out++
+		}
+		member = member || m.endpoint == e
+	}
+	if !member || (out+1)*100 > percent*total {
+		return false
+	}
+	left := s.balance.endpoints
+	return percent >= 100 || len(left) > 1 || len(left) == 1 && left[0] != e
+}
+
+// endEjection brings an ejected endpoint back. The caller holds cluster.mu and refreshes the cluster.
+func (e *Endpoint) endEjection() []event {
+	if e.ejection.timer == nil {
+		return nil
+	}
+	e.stopEjection()
+	e.ejection.returned = time.Now()
+	return []event{{kind: returned, endpoint: e}}
+}
+
+// stopEjection ends an ejection without a word. The caller holds cluster.mu.
+func (e *Endpoint) stopEjection() {
+	if j := &e.ejection; j.timer != nil {
+		j.timer.Stop()
+		j.timer, j.until = nil, time.Time{}
+	}
+}

@@ -1,0 +1,138 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+)
+
+// A Try bounds one attempt.
+type Try struct {
+	Connect  time.Duration  // to open a connection; 0: no limit
+	Deadline exchange.Nanos // for the response's head; 0: none
+	Idle     time.Duration  // between bytes of bodies
+}
+
+// RoundTrip sends x.Request to the endpoint, on an idle connection or a new one, and fills in x.Response, whose Stream
+// must be released. An error is an *exchange.Failure, and there is no response. An idle connection that has ended is
+// found before anything is sent on it; one that the endpoint closes in that very moment is a failure that says Reused.
+func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
+	e.requests.Add(1)
+	e.inFlight.Add(1)
+	x.Record.Upstream, x.Record.Connect = e.addr, 0
+	try := http1.Try{Deadline: t.Deadline, Idle: t.Idle}
+	for {
+		conn := e.idle.get()
+		if conn == nil {
+			break
+		}
+		err := conn.RoundTrip(x, try) // it ends with done, also where it fails
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, http1.ErrStale) {
+			return err
+		}
+		e.inFlight.Add(1)
+	}
+	nc, err := e.dialFor(x, t)
+	if err != nil {
+		e.inFlight.Add(-1)
+		return err
+	}
+	conn := http1.NewClientConn(nc, http1.ClientOptions{
+		Limits: e.cluster.owner.options.Limits, Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done,
+	})
+	err = conn.RoundTrip(x, try)
+	if errors.Is(err, http1.ErrStale) {
+		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
+	}
+	return err
+}
+
+// done takes a connection back when its exchange is over.
+func (e *Endpoint) done(conn *http1.ClientConn, reusable bool) {
+	e.inFlight.Add(-1)
+	if !reusable || !e.idle.put(conn, e.cluster.owner.round.Load()) {
+		conn.Close()
+	}
+}
+
+// dialFor opens a connection within the try's bounds, and writes down how long that took.
+func (e *Endpoint) dialFor(x *exchange.Exchange, t Try) (net.Conn, error) {
+	start := exchange.Now()
+	ctx := context.Background()
+	limit := t.Connect
+	if t.Deadline != 0 {
+		left := time.Duration(t.Deadline - start)
+		if left <= 0 {
+			return nil, &exchange.Failure{Reason: exchange.UpstreamTimeout, Err: context.DeadlineExceeded}
+		}
+		if limit == 0 || left < limit {
+			limit = left
+		}
+	}
+	nc, err := e.dial(ctx, limit)
+	x.Record.Connect = max(exchange.Now()-start, 1)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return nc, nil
+}
+
+// dial opens a connection. Go sets TCP_NODELAY on it.
+func (e *Endpoint) dial(ctx context.Context, limit time.Duration) (net.Conn, error) {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	return e.cluster.owner.options.Dial(ctx, e.addr)
+}
+
+func connectError(err error) *exchange.Failure {
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+		return &exchange.Failure{Reason: exchange.ConnectTimeout, Err: err}
+	}
+	return &exchange.Failure{Reason: exchange.ConnectFailed, Err: err}
+}
+
+// Dial opens a connection to the endpoint that belongs to the caller, as a check does. An error is an *exchange.Failure.
+func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
+	nc, err := e.dial(ctx, 0)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	return nc, nil
+}
+
+// probeIdle is longer than any check: its context ends it.
+const probeIdle = time.Hour
+
+// Probe is RoundTrip on a connection of its own, which counts as no request and is closed afterwards, at the latest
+// when ctx ends. The caller releases the response's Stream before it cancels ctx.
+func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
+	nc, err := e.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	// The connection is closed under the round trip: the sweeper that ends overdue ones comes too seldom for short checks.
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	o := e.cluster.owner.options
+	conn := http1.NewClientConn(nc, http1.ClientOptions{
+		Limits: o.Limits, Sweeper: o.Sweeper, Done: func(c *http1.ClientConn, _ bool) {
+			stop()
+			c.Close()
+		},
+	})
+	err = conn.RoundTrip(x, http1.Try{Idle: probeIdle})
+	if err != nil && ctx.Err() != nil {
+		return &exchange.Failure{Reason: exchange.UpstreamTimeout, Sent: true, Err: ctx.Err()}
+	}
+	return err
+}

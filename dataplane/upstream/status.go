@@ -1,0 +1,67 @@
+package upstream
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A ClusterStatus is the state of a cluster at one moment, for people.
+type ClusterStatus struct {
+	ID        string
+	Service   string // its owner
+	DNS       *snapshot.DNSName
+	Algorithm snapshot.Algorithm
+	Check     snapshot.CheckType
+	Serving   int // endpoints that can serve now
+	Total     int // endpoints that have a weight
+	Endpoints []EndpointStatus
+}
+
+// An EndpointStatus is the state of an endpoint at one moment.
+type EndpointStatus struct {
+	Addr         netip.AddrPort
+	Weight       uint32
+	Serving      bool // healthy, not ejected, and has a weight
+	Healthy      bool // by its checks
+	Failures     int  // checks in a row that failed
+	LastCheck    time.Time
+	LastError    string // of a check or of a request
+	LastErrorAt  time.Time
+	Errors       int       // requests in a row that failed
+	Ejections    int       // recent ones
+	EjectedUntil time.Time // zero: it is not ejected
+	InFlight     int64
+	Idle         int // connections
+	Requests     uint64
+}
+
+// Status returns the state of the cluster. Whether it is a backup is a matter of each route: see snapshot.WeightedCluster.
+func (c *Cluster) Status() ClusterStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, settings := c.set.Load(), c.settings.Load()
+	status := ClusterStatus{
+		ID: c.id, Service: settings.Service, DNS: settings.DNS, Algorithm: settings.Algorithm,
+		Check: settings.Health.Type, Serving: len(s.balance.endpoints),
+		Endpoints: make([]EndpointStatus, 0, len(s.members)),
+	}
+	for _, m := range s.members {
+		e := m.endpoint
+		if m.weight > 0 {
+			status.Total++
+		}
+		es := EndpointStatus{
+			Addr: e.addr, Weight: m.weight, Serving: m.weight > 0 && e.available(), Healthy: !e.unhealthy,
+			Failures: e.failures, LastCheck: e.checkedAt, Errors: int(e.errors.Load()),
+			Ejections: e.ejection.count, EjectedUntil: e.ejection.until,
+			InFlight: e.inFlight.Load(), Idle: int(e.idle.size.Load()), Requests: e.requests.Load(),
+		}
+		if last := e.lastError.Load(); last != nil {
+			es.LastError, es.LastErrorAt = last.text, last.at
+		}
+		status.Endpoints = append(status.Endpoints, es)
+	}
+	return status
+}
