@@ -27,7 +27,7 @@ type Options struct {
 	Duration time.Duration
 	// Binary is our program, built from the source when it is "".
 	Binary string
-	// Splice says when HAProxy moves bodies with splice(2): SpliceAlways, SpliceAuto or SpliceOff.
+	// Splice says when HAProxy moves bodies with splice(2): SpliceBest, SpliceAlways, SpliceAuto or SpliceOff.
 	Splice string
 	// Profile is a directory for a CPU profile of ours for each row, "" for none.
 	Profile string
@@ -35,9 +35,11 @@ type Options struct {
 	Progress io.Writer
 }
 
-// The values of Options.Splice. Always is HAProxy's splice-response, the fastest of them when this was written, and Auto
-// its splice-auto, which decides by heuristics.
+// The values of Options.Splice. Always is HAProxy's splice-response, and Auto its splice-auto, which decides by heuristics.
+// Best takes what uses the least CPU time: Always cost about a quarter less than Auto and a third less than Off for 1 MiB
+// bodies when this was written, and a little more than Auto for tiny ones.
 const (
+	SpliceBest   = "best"
 	SpliceAlways = "always"
 	SpliceAuto   = "auto"
 	SpliceOff    = "off"

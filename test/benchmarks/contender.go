@@ -12,6 +12,7 @@ import (
 	"text/template"
 
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
+	"github.com/pingora-proxy/pingora-proxy/test/origin"
 )
 
 // The names of the contenders.
@@ -59,7 +60,7 @@ type contender struct {
 // start starts the contender called name for a row.
 func (b *Bench) start(ctx context.Context, name string, row Row, originAddr string) (*contender, error) {
 	c := &contender{name: name, stop: func() error { return nil }}
-	set := settings{Origin: originAddr, Splice: b.opt.Splice}
+	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row)}
 	if row.AccessLog {
 		log, err := newLogFile(filepath.Join(b.dir, name+"-access.log"))
 		if err != nil {
@@ -83,6 +84,18 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.stop())
 	}
 	return c, nil
+}
+
+// splice returns how HAProxy splices in a row.
+func splice(mode string, row Row) string {
+	switch {
+	case mode != SpliceBest:
+		return mode
+	case origin.Size(row.Path) > 16<<10: // HAProxy's buffer: what fits in is not spliced
+		return SpliceAlways
+	default:
+		return SpliceAuto
+	}
 }
 
 // startServer starts one of the C proxies.

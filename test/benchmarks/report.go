@@ -118,7 +118,8 @@ func (r Report) conditions(b *strings.Builder) {
 	b.WriteString("- one CPU for the proxies (nginx with one worker, HAProxy with one thread, Go proxies with one processor for goroutines), " +
 		"another one for wrk and for the origin, an nginx that answers as cheaply as it can; with large bodies it is that one which limits requests/s\n")
 	splice := map[string]string{
-		SpliceAlways: "with `option splice-response`, which is cheaper for large bodies than `splice-auto` and than none",
+		SpliceBest:   "with what is cheapest for it, `option splice-response` for large bodies and `splice-auto` otherwise",
+		SpliceAlways: "with `option splice-response`",
 		SpliceAuto:   "with `option splice-auto`",
 		SpliceOff:    "without splicing",
 	}[r.opt.Splice]

@@ -47,7 +47,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&rows, "rows", "", "rows to measure, a comma-separated list; unset: all (tiny64,tiny400,100k,1m,log,idle)")
 	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy}, ","), "proxies to measure, a comma-separated list")
 	set.BoolVar(&caddy, "caddy", false, "measure Caddy too, built from its Go module")
-	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceAlways, "when HAProxy moves bodies with splice(2): always, auto or off")
+	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceBest, "when HAProxy moves bodies with splice(2): always, auto, off or, of these, what is best for a row")
 	set.StringVar(&f.opt.Binary, "bin", "", "our program; unset: built from ./cmd/pingora-proxy")
 	set.StringVar(&f.out, "out", "docs/benchmarks.md", "report to write; with -rows or -peers only when given, else the report is printed")
 	set.StringVar(&f.plot, "plot", "docs/benchmarks.svg", "plot to write with the report")
@@ -87,8 +87,8 @@ func parse(args []string) (flags, error) {
 	switch {
 	case set.NArg() > 0:
 		return flags{}, fmt.Errorf("unexpected argument %q", set.Arg(0))
-	case !slices.Contains([]string{benchmarks.SpliceAlways, benchmarks.SpliceAuto, benchmarks.SpliceOff}, f.opt.Splice):
-		return flags{}, fmt.Errorf("-haproxy-splice %s: must be always, auto or off", f.opt.Splice)
+	case !slices.Contains([]string{benchmarks.SpliceBest, benchmarks.SpliceAlways, benchmarks.SpliceAuto, benchmarks.SpliceOff}, f.opt.Splice):
+		return flags{}, fmt.Errorf("-haproxy-splice %s: must be best, always, auto or off", f.opt.Splice)
 	case f.opt.Rounds < 1:
 		return flags{}, fmt.Errorf("-rounds %d: must be at least 1", f.opt.Rounds)
 	case f.opt.Duration < time.Second || f.opt.Duration%time.Second != 0:
