@@ -17,14 +17,8 @@ const (
 )
 
 // A Budget bounds retries to a share of the requests of the last ten seconds, so that endpoints in trouble are not given
-// more to do. It comes from a Group.
+// more to do. The zero value is ready to use.
 type Budget struct {
-	*retries
-	percent int
-}
-
-// retries are what a Budget counts. The zero value is ready to use.
-type retries struct {
 	requests [budgetSlots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
 
 	mu   sync.Mutex // retries are few
@@ -36,10 +30,7 @@ func budgetSecond(now exchange.Nanos) uint64 {
 }
 
 // Request counts a request, not its retries.
-func (b Budget) Request(now exchange.Nanos) {
-	if b.percent == 0 {
-		return
-	}
+func (b *Budget) Request(now exchange.Nanos) {
 	second := budgetSecond(now)
 	slot := &b.requests[second%budgetSlots]
 	for {
@@ -57,9 +48,9 @@ func (b Budget) Request(now exchange.Nanos) {
 	}
 }
 
-// Retry reports whether one more retry keeps within the budget, and counts it if so.
-func (b Budget) Retry(now exchange.Nanos) bool {
-	if b.percent == 0 {
+// Retry reports whether one more retry keeps within percent of the requests, and counts it if so. 0 is no limit.
+func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
+	if percent == 0 {
 		return true
 	}
 	second := budgetSecond(now)
@@ -77,7 +68,7 @@ func (b Budget) Retry(now exchange.Nanos) bool {
 			retries += r.count
 		}
 	}
-	allowed := requests * uint64(b.percent) / 100 //nolint:gosec // a percentage
+	allowed := requests * uint64(percent) / 100 //nolint:gosec // a percentage
 	if retries >= max(allowed, minRetries) {
 		return false
 	}

@@ -20,25 +20,19 @@ type ejection struct {
 	returned time.Time // when the last one ended
 }
 
-// An Outcome is how an attempt ended: with RoundTrip's failure, or else with a response of that status.
-type Outcome struct {
-	Status  int
-	Failure *exchange.Failure
-}
-
-// Report tells how an attempt on the endpoint ended. Failures to connect, resets, time-outs, invalid responses and the statuses 502, 503 and 504 count against the
-// endpoint; any other response clears its name. A client that went away, or an idle connection
-// that was closed just when it was used again, says nothing about the endpoint.
-func (e *Endpoint) Report(o Outcome) {
-	if o.Failure == nil && (o.Status < 502 || o.Status > 504) {
+// Report tells how an attempt on the endpoint ended: with RoundTrip's failure, or, where that is nil, with a response of
+// that status. Failures to connect, resets, time-outs, invalid responses and the statuses 502, 503 and 504 count against
+// the endpoint; any other response clears its name. A client that went away says nothing about the endpoint.
+func (e *Endpoint) Report(status int, f *exchange.Failure) {
+	if f == nil && (status < 502 || status > 504) {
 		if e.errors.Load() != 0 {
 			e.errors.Store(0)
 		}
 		return
 	}
-	reason := strconv.Itoa(o.Status)
-	if f := o.Failure; f != nil {
-		if !theirs(f.Reason) || f.Reused && f.Reason == exchange.UpstreamReset {
+	reason := strconv.Itoa(status)
+	if f != nil {
+		if !theirs(f.Reason) {
 			return
 		}
 		e.noteError(f.Error())

@@ -16,7 +16,6 @@ type Group struct {
 	members []groupMember
 	single  *Cluster // the only cluster with a weight: nothing is to be chosen
 	state   *groupState
-	percent int // of the budget
 
 	plan atomic.Pointer[plan]
 	mu   sync.Mutex // one goroutine makes a new plan
@@ -31,7 +30,7 @@ type groupMember struct {
 // A groupState outlives the Group: the next one of the same key goes on with it.
 type groupState struct {
 	position atomic.Uint64
-	retries  retries
+	budget   Budget
 }
 
 // A plan is the clusters that serve now, of one epoch of Clusters: a cluster that becomes able or unable to serve ends
@@ -51,11 +50,10 @@ type groupEntry struct {
 
 // Group returns the group of a key, which names the route. It is the one that was there where the members are the same
 // and their clusters live on; else its position and its budget go on. IDs that are not among the clusters are left out.
-// budgetPercent bounds retries to that share of requests; 0 is no limit.
-func (cs *Clusters) Group(key string, members []snapshot.WeightedCluster, budgetPercent int) *Group {
+func (cs *Clusters) Group(key string, members []snapshot.WeightedCluster) *Group {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	g := &Group{owner: cs, percent: budgetPercent}
+	g := &Group{owner: cs}
 	weighted := 0
 	for _, m := range members {
 		if c := cs.byID[m.Cluster]; c != nil && m.Weight > 0 {
@@ -73,7 +71,7 @@ func (cs *Clusters) Group(key string, members []snapshot.WeightedCluster, budget
 		g.state = &groupState{}
 		entry = &groupEntry{group: g}
 		cs.groups[key] = entry
-	case slices.Equal(entry.group.members, g.members) && entry.group.percent == budgetPercent:
+	case slices.Equal(entry.group.members, g.members):
 	default:
 		g.state = entry.group.state
 		entry.group = g
@@ -177,4 +175,4 @@ func (g *Group) Clusters() []*Cluster {
 }
 
 // Budget is the retry budget of the route.
-func (g *Group) Budget() Budget { return Budget{&g.state.retries, g.percent} }
+func (g *Group) Budget() *Budget { return &g.state.budget }

@@ -19,7 +19,11 @@ type Try struct {
 
 // RoundTrip sends x.Request to the endpoint, on an idle connection or a new one, and fills in x.Response, whose Stream
 // must be released. An error is an *exchange.Failure, and there is no response. An idle connection that has ended is
-// found before anything is sent on it; one that the endpoint closes in that very moment is a failure that says Reused.
+// found before anything is sent on it.
+//
+// An endpoint may close an idle connection in the moment in which it is used again. A request that met such an end and
+// may be sent twice is sent once more, on a new connection (RFC 9112 §9.3.1); that is no attempt of its own, because
+// nothing says that the endpoint has failed.
 func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 	e.requests.Add(1)
 	e.inFlight.Add(1)
@@ -34,10 +38,16 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, http1.ErrStale) {
+		e.inFlight.Add(1)
+		if errors.Is(err, http1.ErrStale) {
+			continue
+		}
+		if !sendable(x, err) {
+			e.inFlight.Add(-1)
 			return err
 		}
-		e.inFlight.Add(1)
+		x.ResetResponse()
+		break
 	}
 	nc, err := e.dialFor(x, t)
 	if err != nil {
@@ -52,6 +62,13 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
 	}
 	return err
+}
+
+// sendable reports whether a request that failed on a connection that was used again may be sent once more.
+func sendable(x *exchange.Exchange, err error) bool {
+	var failure *exchange.Failure
+	return errors.As(err, &failure) && failure.Reason == exchange.UpstreamReset && !failure.BodyRead &&
+		(!failure.Sent || x.Request.Method.Idempotent())
 }
 
 // done takes a connection back when its exchange is over.
