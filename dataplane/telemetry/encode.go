@@ -159,7 +159,7 @@ func appendMethod(b []byte, x *exchange.Exchange) []byte {
 // appendTime appends n as RFC 3339 in UTC, with milliseconds.
 func (e *encoder) appendTime(b []byte, n exchange.Nanos) []byte {
 	unix := int64(n) + e.wall
-	if unix/1e9 != e.second {
+	if unix/1e9 != e.second || e.wall == 0 {
 		e.wall = time.Now().UnixNano() - int64(exchange.Now())
 		unix = int64(n) + e.wall
 		e.second = unix / 1e9

@@ -117,7 +117,7 @@ func NewLogger(o LogOptions) (logr.Logger, error) {
 		options = append(options, zap.AddStacktrace(zapcore.ErrorLevel))
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(o.Writer)), o.Level.zap)
-	return zapr.NewLogger(zap.New(core, options...)), nil
+	return zapr.NewLoggerWithOptions(zap.New(core, options...), zapr.LogInfoLevel("")), nil
 }
 
 // Warn logs a warning: something that the reader should change, and that the program can live with.

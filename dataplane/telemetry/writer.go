@@ -214,7 +214,7 @@ func (w *lineWriter) write(lines []byte) {
 			break
 		}
 	}
-	if cap(lines) <= 4*flushBytes { // what a stuck disk has piled up is not kept
+	if cap(lines) <= 16*flushBytes { // what a stuck disk has piled up is not kept
 		w.mu.Lock()
 		w.spare = lines[:0]
 		w.mu.Unlock()
