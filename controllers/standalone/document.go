@@ -1,0 +1,190 @@
+package standalone
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+)
+
+// The identity of an object in a file.
+const (
+	apiVersion = "pingora-proxy.dev/v1alpha1"
+	kind       = "ProxyService"
+)
+
+// A document is one YAML document of a file: globals and services, or one object.
+type document struct {
+	file    string
+	decoder *decoder
+	start   place
+	words   map[string]bool // names of fields, to spell sentences
+	config  v1alpha1.Config
+
+	object          bool
+	namespace, name string
+}
+
+// readDocument decodes one document. It is nil where there is nothing.
+func readDocument(s *shapes, words map[string]bool, file string, node *ast.DocumentNode) *document {
+	body := node.Body
+	switch body.(type) {
+	case nil, *ast.DirectiveNode, *ast.CommentGroupNode:
+		return nil
+	}
+	d := &document{file: file, decoder: newDecoder(s, body), words: words, start: first(body, place{1, 1})}
+	n := d.decoder.resolve(body, d.start, "")
+	if n == nil {
+		return nil
+	}
+	entries, ok := d.decoder.entries(n, "")
+	if !ok {
+		d.decoder.fail(d.start, "", "must be an object, with `key: value` lines")
+		return d
+	}
+	for _, e := range entries {
+		if e.key == "kind" || e.key == "apiVersion" {
+			d.readObject(entries)
+			return d
+		}
+	}
+	d.decoder.fill(entries, reflect.ValueOf(&d.config).Elem(), "")
+	return d
+}
+
+// readObject decodes what `kubectl get -o yaml` prints of one object. Of its metadata only the name matters here.
+func (d *document) readObject(entries []entry) {
+	d.object, d.decoder.camel = true, true
+	d.config.Services = make([]v1alpha1.ProxyServiceSpec, 1)
+	seen := map[string]bool{}
+	for _, e := range entries {
+		d.decoder.places[e.key] = e.at
+		seen[e.key] = true
+		switch e.key {
+		case "apiVersion":
+			d.constant(e, apiVersion)
+		case "kind":
+			d.constant(e, kind)
+		case "metadata":
+			d.metadata(e)
+		case "spec":
+			d.decoder.object(e.value, e.at, reflect.ValueOf(&d.config.Services[0]).Elem(), "spec")
+		case "status":
+		default:
+			message := fmt.Sprintf("unknown field %q", e.key)
+			if near := v1alpha1.Nearest(e.key, []string{"apiVersion", "kind", "metadata", "spec"}); near != "" {
+				message += "; did you mean `" + near + "`?"
+			}
+			d.decoder.failAs(e.at, e.key, message)
+		}
+	}
+	for _, key := range []string{"apiVersion", "kind", "metadata", "spec"} {
+		if !seen[key] {
+			d.decoder.failAs(d.start, key, "must be set")
+		}
+	}
+	if d.config.Services[0].Name == "" {
+		d.config.Services[0].Name = d.name
+	}
+}
+
+func (d *document) constant(e entry, want string) {
+	n := d.decoder.resolve(e.value, e.at, e.key)
+	if s, ok := n.(*ast.StringNode); !ok || s.Value != want {
+		d.decoder.failAs(e.at, e.key, "must be `"+want+"`; other objects have no meaning here")
+	}
+}
+
+func (d *document) metadata(e entry) {
+	n := d.decoder.resolve(e.value, e.at, "metadata")
+	entries, ok := d.decoder.entries(n, "metadata")
+	if !ok {
+		d.decoder.failAs(e.at, "metadata", "must be an object with a `name`")
+		return
+	}
+	for _, m := range entries {
+		var into *string
+		switch m.key {
+		case "name":
+			into = &d.name
+		case "namespace":
+			into = &d.namespace
+		default:
+			continue
+		}
+		at := "metadata." + m.key
+		d.decoder.places[at] = m.at
+		d.decoder.scalar(d.decoder.resolve(m.value, m.at, at), m.at, reflect.ValueOf(into).Elem(), at)
+	}
+	if d.name == "" {
+		d.decoder.failAs(e.at, "metadata.name", "must be set")
+	}
+}
+
+// path is where a service's spec stands in the document.
+func (d *document) path(service int) *field.Path {
+	if d.object {
+		return field.NewPath("spec")
+	}
+	return field.NewPath("services").Index(service)
+}
+
+// place looks up where a field stands; one that is not there stands where its owner does.
+func (d *document) place(path string) place {
+	for path != "" {
+		if at, ok := d.decoder.places[path]; ok {
+			return at
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return d.start
+}
+
+// problem places something that Validate or Translate found.
+func (d *document) problem(path, message string) Problem {
+	if !d.object {
+		message = fileWords(message, d.words)
+	}
+	at := d.place(path)
+	return Problem{File: d.file, Line: at.line, Column: at.column, Path: d.decoder.show(path), Message: message}
+}
+
+// faults lists what was wrong with the document itself.
+func (d *document) faults() []Problem {
+	var out []Problem
+	for _, f := range d.decoder.faults {
+		out = append(out, Problem{File: d.file, Line: f.at.line, Column: f.at.column, Path: f.path, Message: f.message})
+	}
+	return out
+}
+
+// validate checks one service, leaving out what is missing only because it could not be read.
+func (d *document) validate(service int, from v1alpha1.Origin) []Problem {
+	var out []Problem
+	for _, e := range d.config.Services[service].Validate(d.path(service), from) {
+		if e.Type == field.ErrorTypeRequired && d.excused(e) {
+			continue
+		}
+		out = append(out, d.problem(e.Field, e.Detail))
+	}
+	return out
+}
+
+func (d *document) excused(e *field.Error) bool {
+	unread := d.decoder.unread
+	if strings.HasPrefix(e.Detail, "set `upstreams` or") {
+		return unread[e.Field+".upstreams"] || unread[e.Field+".backends"] || unread[e.Field+".routes"]
+	}
+	return unread[e.Field] || d.decoder.spoiled[e.Field]
+}
+
+// entry is a service for the translation.
+func (d *document) entry(service int) translate.Service {
+	spec := d.config.Services[service]
+	return translate.Service{Namespace: d.namespace, Name: spec.Name, Spec: spec}
+}

@@ -1,0 +1,312 @@
+package standalone
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// Options say what a configuration is made of.
+type Options struct {
+	Path        string                           // a file, or a folder whose *.yaml files are read together; empty: none
+	Environment func(name string) (string, bool) // such as os.LookupEnv; nil: no variables
+	Flags       map[string]Flag                  // by the key of the global: admin.bind_address
+	Services    []v1alpha1.ProxyServiceSpec      // from flags, beside those of the files
+}
+
+// A Loaded configuration is complete and valid.
+type Loaded struct {
+	Globals  v1alpha1.Globals // with defaults
+	Services []translate.Service
+	Settings []Setting // the globals one by one, with their origins
+	Snapshot *snapshot.Snapshot
+	Files    []string // that it was read from
+
+	digest [sha256.Size]byte
+}
+
+// Setting looks a global up by its key in the file.
+func (l *Loaded) Setting(key string) Setting {
+	for _, s := range l.Settings {
+		if s.Key == key {
+			return s
+		}
+	}
+	return Setting{}
+}
+
+// Load reads a configuration. It returns either one that can be served, or everything that is wrong with it, in the
+// order of the places.
+func Load(o Options) (*Loaded, []Problem) {
+	contents, problems := read(o.Path)
+	return load(o, contents, problems)
+}
+
+// LoadBytes reads a configuration from the content of one file, which it calls by the name.
+func LoadBytes(name string, data []byte, o Options) (*Loaded, []Problem) {
+	return load(o, []content{{name, data}}, nil)
+}
+
+type content struct {
+	name string
+	data []byte
+}
+
+// read reads the file, or the files of the folder in the order of their names.
+func read(path string) ([]content, []Problem) {
+	if path == "" {
+		return nil, nil
+	}
+	names := []string{path}
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		names, err = filepath.Glob(filepath.Join(escapeGlob(path), "*.yaml"))
+		names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(filepath.Base(n), ".") })
+		if err == nil && len(names) == 0 {
+			return nil, []Problem{{File: path, Message: "the folder holds no *.yaml file"}}
+		}
+	}
+	if err != nil {
+		return nil, []Problem{{File: path, Message: reason(err)}}
+	}
+	var out []content
+	var problems []Problem
+	for _, name := range names {
+		data, err := readFile(name)
+		if err != nil {
+			problems = append(problems, Problem{File: name, Message: reason(err)})
+			continue
+		}
+		out = append(out, content{name, data})
+	}
+	return out, problems
+}
+
+func escapeGlob(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// readFile reads one byte more than is allowed at most, so that a file that grows for ever is noticed as well.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, errors.New("is a folder")
+	}
+	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+}
+
+func reason(err error) string {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "there is no such file"
+	}
+	return err.Error()
+}
+
+func digest(contents []content) [sha256.Size]byte {
+	h := sha256.New()
+	for _, c := range contents {
+		fmt.Fprintf(h, "%d %s %d\n", len(c.name), c.name, len(c.data))
+		h.Write(c.data)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+type loader struct {
+	options    Options
+	shapes     *shapes
+	documents  []*document
+	problems   []Problem
+	settings   []Setting
+	overridden map[string]Problem   // globals that do not come from a file, by path: where they come from
+	globalsIn  map[string]*document // where the top-level keys of the globals stand
+	origins    []origin             // of the services
+}
+
+// origin is where a service stands.
+type origin struct {
+	document *document
+	index    int
+}
+
+func load(o Options, contents []content, problems []Problem) (*Loaded, []Problem) {
+	l := &loader{
+		options: o, shapes: &shapes{}, problems: problems,
+		overridden: map[string]Problem{}, globalsIn: map[string]*document{},
+	}
+	out := &Loaded{digest: digest(contents)}
+	words := map[string]bool{}
+	l.shapes.words(reflect.TypeFor[v1alpha1.Config](), words)
+	for _, c := range contents {
+		out.Files = append(out.Files, c.name)
+		docs, f := parse(c.data)
+		if f != nil {
+			l.problems = append(l.problems, Problem{File: c.name, Line: f.at.line, Column: f.at.column, Message: f.message})
+			continue
+		}
+		for _, node := range docs {
+			if d := readDocument(l.shapes, words, c.name, node); d != nil {
+				l.problems = append(l.problems, d.faults()...)
+				l.documents = append(l.documents, d)
+			}
+		}
+	}
+	if len(o.Services) > 0 {
+		d := &document{file: "command line", decoder: newDecoder(l.shapes, nil), words: words, config: v1alpha1.Config{Services: o.Services}}
+		l.documents = append(l.documents, d)
+	}
+	l.globals(&out.Globals)
+	l.services(out)
+	if len(l.problems) > 0 {
+		return nil, arrange(l.problems)
+	}
+	out.Settings = l.values(&out.Globals)
+	in := translate.Input{Globals: out.Globals, Services: out.Services}
+	var found []translate.Problem
+	out.Snapshot, found = translate.Translate(in)
+	for _, p := range found {
+		l.problems = append(l.problems, l.translated(p))
+	}
+	if len(l.problems) > 0 {
+		return nil, arrange(l.problems)
+	}
+	return out, nil
+}
+
+// globals merges the documents' globals, of which each may stand in one only, and puts the rest of the sources on top.
+func (l *loader) globals(g *v1alpha1.Globals) {
+	for _, d := range l.documents {
+		if d.object {
+			continue
+		}
+		from := reflect.ValueOf(&d.config.Globals).Elem()
+		for _, f := range l.shapes.of(from.Type()).fields {
+			at, there := d.decoder.places[f.json]
+			if !there {
+				continue
+			}
+			if holder := l.globalsIn[f.json]; holder != nil {
+				p := d.problem(f.json, fmt.Sprintf("is set at %s already; keep one of them", holder.problem(f.json, "").place()))
+				p.Line, p.Column = at.line, at.column
+				l.problems = append(l.problems, p)
+				continue
+			}
+			l.globalsIn[f.json] = d
+			reflect.ValueOf(g).Elem().FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+		}
+	}
+	l.override(g)
+	g.SetDefaults()
+	for _, e := range g.Validate(nil) {
+		l.problems = append(l.problems, l.globalProblem(e.Field, e.Detail))
+	}
+}
+
+// globalProblem places a problem of a global: at its variable, its flag, its field, or nowhere for a default.
+func (l *loader) globalProblem(path, message string) Problem {
+	if p, ok := l.overridden[path]; ok {
+		p.Message = message
+		return p
+	}
+	top, _, _ := strings.Cut(path, ".")
+	if d := l.globalsIn[top]; d != nil {
+		return d.problem(path, message)
+	}
+	return Problem{Path: filePath(path), Message: message}
+}
+
+// services lists the documents' services, completed and checked.
+func (l *loader) services(out *Loaded) {
+	names := map[string]Problem{}
+	for _, d := range l.documents {
+		from := v1alpha1.FromFile
+		if d.object {
+			from = v1alpha1.FromCluster
+		}
+		for i := range d.config.Services {
+			spec := &d.config.Services[i]
+			spec.SetDefaults(from)
+			for _, p := range d.validate(i, from) {
+				l.problems = append(l.problems, d.spellFlags(p))
+			}
+			s := d.entry(i)
+			at := d.problem(d.path(i).Child("name").String(), "")
+			if d.object {
+				at = d.problem("metadata.name", "")
+			}
+			if first, again := names[s.Owner()]; again && s.Name != "" {
+				at.Message = fmt.Sprintf("duplicate service name `%s`; the first is at %s", s.Owner(), first.place())
+				l.problems = append(l.problems, d.spellFlags(at))
+			} else {
+				names[s.Owner()] = at
+			}
+			out.Services = append(out.Services, s)
+			l.origins = append(l.origins, origin{d, i})
+		}
+	}
+	if len(out.Services) == 0 && len(l.problems) == 0 {
+		p := Problem{File: l.options.Path, Path: "services", Message: "must hold at least one service"}
+		if len(out.Files) == 1 {
+			p.File, p.Line, p.Column = out.Files[0], 1, 1
+		}
+		l.problems = append(l.problems, p)
+	}
+}
+
+// spellFlags names the flags that a service without a file is made of.
+func (d *document) spellFlags(p Problem) Problem {
+	if d.file != "command line" {
+		return p
+	}
+	p.Line, p.Column = 0, 0
+	switch {
+	case strings.Contains(p.Path, ".bind_address"):
+		p.Path = "--listen"
+	case strings.Contains(p.Path, ".upstreams"):
+		p.Path = "--upstream"
+	}
+	return p
+}
+
+// translated places a problem of the translation, with the place of what stands in its way.
+func (l *loader) translated(p translate.Problem) Problem {
+	at := l.origins[p.Service]
+	path := at.document.path(at.index).String()
+	out := at.document.spellFlags(at.document.problem(join(path, p.Field), p.Message))
+	if !p.Conflict() {
+		return out
+	}
+	var other Problem
+	if p.Holder < 0 {
+		other = l.globalProblem(p.HolderField, "")
+	} else {
+		holder := l.origins[p.Holder]
+		other = holder.document.spellFlags(holder.document.problem(join(holder.document.path(holder.index).String(), p.HolderField), ""))
+	}
+	if place := other.place(); place != "" {
+		out.Message += " (" + place + ")"
+	}
+	return out
+}

@@ -1,0 +1,152 @@
+package standalone
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Bounds of one file. The parser's time grows with the square of some of them, and its stack with the depth: measured,
+// a file at all of these bounds is read within a few seconds.
+const (
+	maxFileBytes = 2 << 20
+	maxTokens    = 500_000
+	maxDepth     = 64    // of brackets, and of dashes and question marks on one line
+	maxKeys      = 2000  // of one mapping
+	maxDocuments = 4096  // of one file
+	maxNodes     = 1e6   // decoded, aliases counted as often as they are used
+	maxProblems  = 1_000 // reported of one file
+)
+
+// place is a position in a file. Lines and columns count from 1.
+type place struct{ line, column int }
+
+func placeOf(t *token.Token) place {
+	if t == nil || t.Position == nil {
+		return place{1, 1}
+	}
+	return place{max(1, t.Position.Line), max(1, t.Position.Column)}
+}
+
+// A fault is a problem within one file.
+type fault struct {
+	at      place
+	path    string
+	message string
+}
+
+// parse reads a file's documents.
+func parse(data []byte) (docs []*ast.DocumentNode, f *fault) {
+	if len(data) > maxFileBytes {
+		return nil, &fault{at: place{1, 1}, message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), maxFileBytes)}
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if at, ok := notText(data); ok {
+		return nil, &fault{at: at, message: "the file is not UTF-8 text"}
+	}
+	// The parser is somebody else's, and has been made to panic by strange input before: a bad file must not end a proxy
+	// that serves.
+	defer func() {
+		if r := recover(); r != nil {
+			docs, f = nil, &fault{at: place{1, 1}, message: fmt.Sprintf("the YAML cannot be read: %v", r)}
+		}
+	}()
+	tokens := lexer.Tokenize(string(data))
+	if f := checkTokens(tokens); f != nil {
+		return nil, f
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		var syntax yaml.Error
+		if errors.As(err, &syntax) {
+			return nil, &fault{at: placeOf(syntax.GetToken()), message: "YAML: " + syntax.GetMessage()}
+		}
+		return nil, &fault{at: place{1, 1}, message: "YAML: " + err.Error()}
+	}
+	return file.Docs, nil
+}
+
+func notText(data []byte) (place, bool) {
+	at := place{1, 1}
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		if r == utf8.RuneError && n == 1 || r == 0 {
+			return at, true
+		}
+		at.column++
+		if r == '\n' {
+			at = place{at.line + 1, 1}
+		}
+		data = data[n:]
+	}
+	return at, false
+}
+
+// checkTokens refuses what would cost the parser too much.
+func checkTokens(tokens token.Tokens) *fault {
+	if len(tokens) > maxTokens {
+		return &fault{at: placeOf(tokens[maxTokens]), message: "the file holds too much YAML; use a folder of smaller files"}
+	}
+	tooDeep := func(t *token.Token) *fault {
+		return &fault{at: placeOf(t), message: fmt.Sprintf("the YAML is nested more than %d levels deep", maxDepth)}
+	}
+	type mapping struct{ column, keys int }
+	var open []mapping   // of block style, by their columns
+	var flow []mapping   // of flow style
+	onLine, line := 0, 0 // marks that nest on one line
+	documents := 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			onLine, line = 0, t.Position.Line
+		}
+		switch t.Type {
+		case token.DocumentHeaderType:
+			open = nil
+			if documents++; documents > maxDocuments {
+				return &fault{at: placeOf(t), message: fmt.Sprintf("the file has more than %d documents", maxDocuments)}
+			}
+		case token.SequenceStartType, token.MappingStartType:
+			if flow = append(flow, mapping{}); len(flow) > maxDepth {
+				return tooDeep(t)
+			}
+		case token.SequenceEndType, token.MappingEndType:
+			if len(flow) > 0 {
+				flow = flow[:len(flow)-1]
+			}
+		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
+			if onLine++; onLine > maxDepth && len(flow) == 0 {
+				return tooDeep(t)
+			}
+			for len(open) > 0 && open[len(open)-1].column > t.Position.Column {
+				open = open[:len(open)-1]
+			}
+		case token.MappingValueType:
+			in := &flow
+			if len(flow) == 0 {
+				in = &open
+				column := t.Position.Column
+				if t.Prev != nil {
+					column = t.Prev.Position.Column
+				}
+				for len(open) > 0 && open[len(open)-1].column > column {
+					open = open[:len(open)-1]
+				}
+				if len(open) == 0 || open[len(open)-1].column < column {
+					open = append(open, mapping{column: column})
+				}
+			}
+			top := &(*in)[len(*in)-1]
+			if top.keys++; top.keys > maxKeys {
+				return &fault{at: placeOf(t), message: fmt.Sprintf("a mapping has more than %d keys", maxKeys)}
+			}
+		}
+	}
+	return nil
+}
