@@ -48,7 +48,9 @@ var table = map[string]row{
 	"dataplane/exchange": {},
 	"dataplane/telemetry": {
 		imports:   []string{"dataplane/exchange"},
-		libraries: []string{logr, "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt"},
+		libraries: []string{
+			logr, "github.com/go-logr/zapr", "go.uber.org/zap", "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt",
+		},
 	},
 	"dataplane/filter": {
 		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},

@@ -275,7 +275,7 @@ func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Durat
 	}
 	if c.log != nil {
 		// What is written behind the requests' back counts too.
-		if err := c.log.await(ctx, l.Requests); err != nil {
+		if err := c.log.await(ctx, l.Requests, logFlush); err != nil {
 			return Sample{}, err
 		}
 	}

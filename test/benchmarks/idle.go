@@ -49,7 +49,7 @@ func measureIdle(ctx context.Context, row Row, c *contender) (Sample, error) {
 		return Sample{}, err
 	}
 	first.close()
-	before, err := settled(ctx, c.Resident)
+	before, err := settled(ctx, settleQuiet, c.Resident)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -58,7 +58,7 @@ func measureIdle(ctx context.Context, row Row, c *contender) (Sample, error) {
 		return Sample{}, err
 	}
 	defer clients.close()
-	after, err := settled(ctx, c.Resident)
+	after, err := settled(ctx, settleQuiet, c.Resident)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -69,8 +69,8 @@ func measureIdle(ctx context.Context, row Row, c *contender) (Sample, error) {
 	return Sample{Resident: after, PerConn: float64(after-before) / float64(row.Idle)}, nil
 }
 
-// settled polls a size in bytes until it stays the same.
-func settled(ctx context.Context, size func() (int64, error)) (int64, error) {
+// settled polls a size in bytes until it has stayed the same for quiet, or settleLimit is over.
+func settled(ctx context.Context, quiet time.Duration, size func() (int64, error)) (int64, error) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	start := time.Now()
@@ -84,7 +84,7 @@ func settled(ctx context.Context, size func() (int64, error)) (int64, error) {
 		if diff := n - base; diff > settleBytes || diff < -settleBytes {
 			base, since = n, time.Now()
 		}
-		if time.Since(since) >= settleQuiet || time.Since(start) >= settleLimit {
+		if time.Since(since) >= quiet || time.Since(start) >= settleLimit {
 			return n, nil
 		}
 		select {

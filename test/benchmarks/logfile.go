@@ -41,9 +41,9 @@ func (l *logFile) reset() error {
 }
 
 // await waits until the file has a line for each of the requests, and fails when it lacks too many: a proxy that drops its
-// log does not do the same work.
-func (l *logFile) await(ctx context.Context, requests int64) error {
-	ctx, cancel := context.WithTimeout(ctx, logFlush)
+// log does not do the same work. It waits no longer than flush.
+func (l *logFile) await(ctx context.Context, requests int64, flush time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, flush)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -1,0 +1,130 @@
+package benchmarks
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+func testReport() Report {
+	tiny, logged, idle := Rows[0], Rows[4], Rows[5]
+	return Report{
+		Results: []Result{
+			{Row: tiny, Rounds: []Round{
+				{
+					Ours:    {CPU: 15, RPS: 50000, P50: time.Millisecond, P99: 2 * time.Millisecond, Resident: 30 << 20},
+					Nginx:   {CPU: 20, RPS: 40000, P50: time.Millisecond, P99: 2 * time.Millisecond, Resident: 40 << 20},
+					HAProxy: {CPU: 500, RPS: 1, Resident: 20 << 20},
+				},
+			}, Repeated: []string{"nginx: 3 socket | errors"}},
+			{Row: logged, Err: errors.New("haproxy: no | port\nleft")},
+			{Row: idle, Rounds: []Round{{Ours: {PerConn: 20 << 10, Resident: 200 << 20}, Nginx: {PerConn: 1 << 10}}}},
+		},
+		contenders: []string{Nginx, Ours, HAProxy},
+		versions:   map[string]string{Nginx: "nginx/1.22.1"},
+		machine:    machine{CPU: "Some CPU", CPUs: 2, Memory: "24 GiB", Kernel: "Linux 6.1 x86_64", Go: "go1.26"},
+		opt:        Options{Rounds: 7, Duration: 5 * time.Second, Splice: SpliceBest},
+		when:       time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	text, err := testReport().Markdown("", "benchmarks.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| tiny response, 64 keep-alive clients | 0.75 × | ≤ 1 × the better of nginx and HAProxy | met | 1 |\n",
+		"| tiny, JSON access log to a file, 64 clients | – | ≤ 1.1 × the better of nginx and HAProxy | **failed**: haproxy: no \\| port left | 0 |\n",
+		"| 10,000 idle keep-alive clients | 20.0 KiB each | ≤ 12 KiB of resident memory each | **MISSED** | 1 |\n",
+		"](benchmarks.svg)\n",
+		"| tiny response, 64 keep-alive clients | nginx | 20.0 | 1.00 | 40000 | 1.00 ms | 2.00 ms | 40.0 MiB |\n|  | pingora-proxy | 15.0 | 0.75 |",
+		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- nginx: nginx/1.22.1\n- 7 rounds of 5s",
+		"- tiny64: `wrk -t1 -c64 -d5s",
+		"- tiny64: a round was repeated: nginx: 3 socket \\| errors\n",
+		"\n" + notesBegin + "\n" + notesEnd + "\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+func TestMarkdownKeepsTheNotes(t *testing.T) {
+	report := testReport()
+	first, err := report.Markdown("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const notes = "\n### Where the time goes\n\nIn `writev`, mostly.\n"
+	edited := strings.Replace(first, notesBegin+"\n", notesBegin+notes, 1)
+	report.Results[0].Rounds[0][Ours] = Sample{CPU: 40}
+	second, err := report.Markdown(edited, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(second, notesBegin+notes+notesEnd+"\n") {
+		t.Errorf("the notes are lost or changed:\n%s", second)
+	}
+	if !strings.Contains(second, "2.00 ×") || strings.Contains(second, "0.75 ×") {
+		t.Errorf("the figures are not the new ones:\n%s", second)
+	}
+	third, err := report.Markdown(second, "")
+	if err != nil || third != second {
+		t.Errorf("writing it again changes the report: %v\n%s", err, third)
+	}
+	for _, lost := range []string{"# Benchmarks\n\nby hand\n", notesBegin + " no end", "no begin " + notesEnd} {
+		if _, err := report.Markdown(lost, ""); err == nil {
+			t.Errorf("a report without both markers is overwritten: %q", lost)
+		}
+	}
+}
+
+func TestPlotIsWellFormedAndShowsTheRatios(t *testing.T) {
+	plot := testReport().Plot()
+	dec := xml.NewDecoder(strings.NewReader(plot))
+	bars := 0
+	for {
+		tok, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, plot)
+		}
+		start, ok := tok.(xml.StartElement)
+		if !ok || start.Name.Local != "rect" {
+			continue
+		}
+		bars++
+		for _, a := range start.Attr {
+			if a.Name.Local == "width" && len(a.Value) > len("520.0") {
+				t.Errorf("a bar leaves the plot: %s wide", a.Value)
+			}
+		}
+	}
+	if want := 3 + 3; bars != want { // a legend for each contender, and a bar for each in the one row with ratios
+		t.Errorf("%d bars, want %d", bars, want)
+	}
+	for _, want := range []string{">0.75</text>", ">1.00</text>", ">25.00</text>", "prefers-color-scheme:dark"} {
+		if !strings.Contains(plot, want) {
+			t.Errorf("%q is not in\n%s", want, plot)
+		}
+	}
+	if strings.Contains(plot, "idle") {
+		t.Error("a row of memory is in the plot of time")
+	}
+}
+
+func TestField(t *testing.T) {
+	const text = "processor\t: 0\nmodel name\t: AMD: EPYC\nmodel name\t: other\n"
+	if got := field(text, "model name"); got != "AMD: EPYC" {
+		t.Errorf("got %q", got)
+	}
+	if got := field(text, "model"); got != "" {
+		t.Errorf("of a missing key: %q", got)
+	}
+}
