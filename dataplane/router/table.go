@@ -8,12 +8,16 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
 // A Route is a snapshot's route with its live parts.
 type Route struct {
 	Snapshot *snapshot.Route
 	Filters  []filter.Filter
+	Group    *upstream.Group // what it balances over; nil where it needs no endpoint
+	Metrics  *telemetry.RouteMetrics
 }
 
 // A Service is a snapshot's service with its routes on the listener, in their order.
