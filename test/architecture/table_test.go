@@ -47,7 +47,7 @@ var table = map[string]row{
 	},
 	"dataplane/exchange": {},
 	"dataplane/telemetry": {
-		imports:   []string{"dataplane/exchange"},
+		imports: []string{"dataplane/exchange"},
 		libraries: []string{
 			logr, "github.com/go-logr/zapr", "go.uber.org/zap", "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt",
 		},
