@@ -2,8 +2,9 @@
 # Builds and serves like `make run`, and does it again whenever a Go file, go.mod or a file of config/ changes. A build that
 # fails leaves the running one alone. The watch is a check sum a second: it needs no other program.
 set -uo pipefail
-set -m
 
+# As in hack/run.sh: Ctrl-C is for this script, which passes it on once.
+apart=$(command -v setsid || true)
 run=''
 
 state() {
@@ -29,7 +30,7 @@ while :; do
 		seen=$now
 		if make build; then
 			stop
-			hack/run.sh &
+			$apart hack/run.sh &
 			run=$!
 		else
 			echo 'make dev: the build failed; waiting for the next change' >&2

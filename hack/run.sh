@@ -2,9 +2,11 @@
 # Serves config/default.yaml together with two demo upstreams until Ctrl-C, SIGTERM, or until one of them ends.
 # Called by `make run`, which has built the binary.
 set -uo pipefail
-# Job control puts the two programs into process groups of their own: Ctrl-C reaches this script alone, which then stops
-# them in order. Without it they would get the signal from the terminal and a second one from here, which means "at once".
-set -m
+
+# The two programs are started in sessions of their own: Ctrl-C then reaches this script alone, which stops them in order.
+# They would else get the signal from the terminal and a second one from here, which means "at once". (Job control would do
+# that too, but under it bash does not run the trap of SIGINT while it waits.)
+apart=$(command -v setsid || true)
 
 binary=${BINARY:-bin/pingora-proxy}
 config=${CONFIG:-config/default.yaml}
@@ -58,9 +60,9 @@ if [[ -n $taken ]]; then
   Stop the program that listens there ('ss -ltnp' names it) and try again."
 fi
 
-"$binary" demo --listen 127.0.0.1:3001 --listen 127.0.0.1:3002 &
+$apart "$binary" demo --listen 127.0.0.1:3001 --listen 127.0.0.1:3002 &
 demo=$!
-"$binary" --config "$config" &
+$apart "$binary" --config "$config" &
 proxy=$!
 
 up=''
