@@ -92,12 +92,17 @@ var table = map[string]row{
 		libraries: []string{logr},
 	},
 	"dataplane/router": {
-		imports:   []string{"dataplane/snapshot", "dataplane/filter", "dataplane/upstream", "dataplane/telemetry"},
+		// The exchange, because the table matches a request where it lies, without copying its parts.
+		imports: []string{
+			"dataplane/snapshot", "dataplane/filter", "dataplane/upstream", "dataplane/exchange", "dataplane/telemetry",
+		},
 		libraries: []string{logr},
 	},
 	"dataplane/proxy": {
+		// The snapshot, because a route's time-outs and retries are the snapshot's and have no live side.
 		imports: []string{
-			"dataplane/exchange", "dataplane/router", "dataplane/upstream", "dataplane/filter", "dataplane/telemetry",
+			"dataplane/exchange", "dataplane/router", "dataplane/snapshot", "dataplane/upstream", "dataplane/filter",
+			"dataplane/telemetry",
 		},
 		libraries: []string{logr},
 	},
