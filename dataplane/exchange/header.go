@@ -161,6 +161,9 @@ func (h *Header) Del(name string) {
 	}
 }
 
+// DelBytes is Del for a byte slice.
+func (h *Header) DelBytes(name []byte) { h.Del(string(name)) }
+
 // DelID removes every field of that ID. It must not be Other.
 func (h *Header) DelID(id ID) {
 	if h.seen&(1<<id) == 0 {

@@ -97,11 +97,11 @@ func (d *ChunkDecoder) step(c byte) {
 	case chunkSize:
 		d.stepSize(c)
 	case chunkExtension:
-		d.extras++
-		switch {
-		case c == '\r':
+		if c == '\r' {
 			d.state = chunkLineEnd
-		case classes[c]&valueByte == 0 || d.extras > maxChunkExtension:
+			return
+		}
+		if d.extras++; classes[c]&valueByte == 0 || d.extras > maxChunkExtension {
 			d.fail(errChunkExtension)
 		}
 	case chunkLineEnd:

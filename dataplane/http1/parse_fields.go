@@ -84,9 +84,13 @@ type fieldFacts struct {
 	protocols    bool // an Upgrade field is there
 }
 
-// telling are the fields that fieldFacts is made from.
-const telling = 1<<exchange.Host | 1<<exchange.ContentLength | 1<<exchange.TransferEncoding |
-	1<<exchange.Connection | 1<<exchange.Expect | 1<<exchange.Upgrade
+// telling are the fields that fieldFacts is made from, by whose fields they are.
+var telling = [...]uint64{
+	requestHead: 1<<exchange.Host | 1<<exchange.ContentLength | 1<<exchange.TransferEncoding |
+		1<<exchange.Connection | 1<<exchange.Expect | 1<<exchange.Upgrade,
+	responseHead:   1<<exchange.ContentLength | 1<<exchange.TransferEncoding | 1<<exchange.Connection,
+	trailerSection: 0,
+}
 
 // parseFields parses the field lines from place p of buf on to the empty line that ends them, appends them to h, whose
 // base is buf, and notes in f what they say. It returns the place behind the empty line, or 0 while that is not there.
@@ -151,7 +155,7 @@ func parseFields(h *exchange.Header, f *fieldFacts, buf []byte, p int, kind head
 			continue // an origin may take X_Real_IP for X-Real-IP, which is not the client's to say
 		}
 		id := exchange.Lookup(buf[name:nameEnd])
-		if telling>>id&1 != 0 && kind != trailerSection {
+		if telling[kind]>>id&1 != 0 {
 			// The bytes between the colon and CR LF, for the one field that may not have all white space there is.
 			if e := f.note(id, buf[value:valueEnd:valueEnd], buf[nameEnd+1:p-2]); e != nil {
 				return 0, e

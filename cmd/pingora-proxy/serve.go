@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/term"
+
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
+	"github.com/pingora-proxy/pingora-proxy/dataplane"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+)
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a descriptor fits
+
+// newLogger makes the process log as the environment wants it.
+func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
+	level := telemetry.NewLevel()
+	for _, variable := range []string{"LOG_LEVEL", "RUST_LOG"} {
+		value := os.Getenv(variable)
+		if value == "" {
+			continue
+		}
+		name, err := telemetry.ParseLevel(value)
+		if err == nil {
+			err = level.Set(name)
+		}
+		if err != nil {
+			return logr.Logger{}, nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		break
+	}
+	file, ok := stderr.(*os.File)
+	log, err := telemetry.NewLogger(telemetry.LogOptions{
+		Level: level, Writer: stderr, Console: ok && isTerminal(file), Stacks: os.Getenv("RUST_BACKTRACE") != "0",
+	})
+	return log, level, err
+}
+
+// serve runs the proxy until a signal ends it.
+func serve(source standalone.Options, o *options, stderr io.Writer) (err error) {
+	defer func() {
+		if err != nil {
+			reportDaemon(err)
+		}
+	}()
+	loaded, problems := standalone.Load(source)
+	if len(problems) > 0 {
+		printProblems(stderr, problems)
+		return fail(nil)
+	}
+	log, level, err := newLogger(stderr)
+	if err != nil {
+		return fail(err)
+	}
+	if pidFile := o.pidFile; pidFile != "" || o.daemon {
+		if pidFile == "" {
+			pidFile = defaultPIDFile()
+		}
+		remove, err := writePID(pidFile)
+		if err != nil {
+			return fail(err)
+		}
+		defer remove()
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	defer signal.Stop(signals)
+	p, err := start(source, loaded, log, level)
+	if err != nil {
+		return fail(err)
+	}
+	reportDaemon(nil)
+	p.follow(signals)
+	return p.stop(signals)
+}
+
+// errReload says that a reload failed; its reasons are in the log.
+var errReload = errors.New("see the log")
+
+// A process is everything that runs beside the command itself.
+type process struct {
+	log     logr.Logger
+	plane   *dataplane.DataPlane
+	metrics *telemetry.Metrics
+	control *control
+	source  *standalone.Source
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	current *standalone.Loaded
+}
+
+// start brings the first configuration to serving.
+func start(source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level) (*process, error) {
+	metrics := telemetry.NewMetrics(version)
+	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Metrics: metrics})}
+	p.control = newControl(p, level, source.Path)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.source = standalone.NewSource(source, log.WithName("config"), func(ok bool) {
+		if ok {
+			metrics.Reload(nil)
+		} else {
+			metrics.Reload(errReload)
+		}
+	})
+	started := make(chan error, 1)
+	p.running.Go(func() {
+		begun := false
+		// Run ends with an error only where the first configuration has one, which started reports.
+		_ = p.source.Run(ctx, first, func(next *standalone.Loaded) error {
+			err := p.apply(ctx, next)
+			if !begun {
+				begun = true
+				started <- err
+			}
+			return err
+		})
+	})
+	if err := <-started; err != nil {
+		cancel()
+		p.running.Wait()
+		p.control.close()
+		p.plane.Close()
+		return nil, err
+	}
+	metrics.Reload(nil)
+	log.Info("serving", "version", version, "services", len(first.Services), "config_hash", first.Snapshot.Hash)
+	return p, nil
+}
+
+// apply makes a configuration the one that serves, or leaves everything as it is.
+func (p *process) apply(ctx context.Context, next *standalone.Loaded) error {
+	commit, err := p.control.prepare(ctx, next)
+	if err != nil {
+		return err
+	}
+	if err := p.plane.Apply(ctx, next.Snapshot); err != nil {
+		commit(false)
+		return err
+	}
+	commit(true)
+	threads := 0
+	if n := next.Globals.Limits.WorkerThreads; n != nil {
+		threads = int(*n)
+	}
+	if threads > 0 {
+		runtime.GOMAXPROCS(threads)
+	} else {
+		runtime.SetDefaultGOMAXPROCS() // by the cores and the CPU quota
+	}
+	p.current = next
+	return nil
+}
+
+// follow handles signals until one of them says to stop.
+func (p *process) follow(signals <-chan os.Signal) {
+	for s := range signals {
+		switch s {
+		case syscall.SIGHUP:
+			p.reopen()
+			p.source.Reload()
+		case syscall.SIGUSR1:
+			p.reopen()
+		default:
+			p.log.Info("stopping: requests that run are finished; a second signal stops at once", "signal", s.String())
+			return
+		}
+	}
+}
+
+func (p *process) reopen() {
+	if err := p.plane.ReopenLog(); err != nil {
+		p.log.Error(err, "the access log cannot be opened anew; the old file is used on")
+	}
+}
+
+// stop drains and ends everything. A second signal ends the draining.
+func (p *process) stop(signals <-chan os.Signal) error {
+	p.cancel()
+	p.running.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case s := <-signals:
+				if s == syscall.SIGINT || s == syscall.SIGTERM {
+					p.log.Info("stopping at once", "signal", s.String())
+					cancel()
+				}
+			}
+		}
+	}()
+	began := time.Now()
+	err := p.plane.Drain(ctx)
+	if err != nil {
+		p.log.Error(err, "not everything could be finished")
+	}
+	p.plane.Close()
+	p.control.close()
+	p.log.Info("stopped", "drained_ms", time.Since(began).Milliseconds())
+	return nil
+}

@@ -1,0 +1,297 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+)
+
+// idleGrace is how long a kept-alive client connection may stay silent when its listener goes; see http1.Server.Drain.
+const idleGrace = time.Second
+
+// A liveFilter is an instance with the key that it lives on under.
+type liveFilter struct{ filter filter.Filter }
+
+// An openListener is a bound address with the connections that it accepted.
+type openListener struct {
+	*listener.Listener
+	slot   int
+	server *http1.Server
+	gone   chan struct{} // closed when its last connection has ended
+}
+
+// Apply makes s the configuration that serves. Either all of it takes effect, or an error says why and nothing has
+// changed. It reuses what lives: listeners by address, clusters by ID, endpoints by address, filters by Key.
+func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.draining {
+		return errors.New("the proxy is stopping: no configuration is taken any more")
+	}
+	filters, err := d.makeFilters(s)
+	if err != nil {
+		return err
+	}
+	opened, closed, err := d.bind(ctx, s)
+	if err != nil {
+		closeNew(filters, d.filters)
+		return err
+	}
+	// From here on nothing fails but the table, whose errors Translate has ruled out: it is compiled before anything live changes.
+	table, routes, err := d.compile(s, opened, filters)
+	if err == nil {
+		err = d.access.Apply(telemetry.AccessLogConfig(s.AccessLog))
+	}
+	if err != nil {
+		closeNew(filters, d.filters)
+		d.unbind(ctx, opened, closed)
+		return err
+	}
+	d.names.follow(s.Clusters)
+	d.clusters.Apply(s.Clusters)
+	d.names.settle(ctx, func(id string, endpoints []snapshot.Endpoint) { d.clusters.SetEndpoints(id, endpoints) })
+	metrics := make([]*telemetry.RouteMetrics, 0, len(routes))
+	for _, route := range routes {
+		if len(route.Snapshot.Clusters) > 0 {
+			route.Group = d.clusters.Group(route.Snapshot.ID(), route.Snapshot.Clusters)
+		}
+		r := route.Snapshot
+		route.Metrics = d.metrics.Route(r.Service.Namespace, r.Service.Name, r.Name)
+		metrics = append(metrics, route.Metrics)
+	}
+	dropped := d.swapFilters(filters)
+	// What the replaced configuration alone used is closed when its last exchange is over.
+	d.proxy.Use(&proxy.Configuration{Table: table, Hash: s.Hash, Via: s.Limits.Via}, func() {
+		for _, f := range dropped {
+			f.filter.Close()
+		}
+	})
+	d.metrics.KeepRoutes(metrics)
+	d.checker.Sync(d.clusters.All())
+	d.gate.SetLimit(s.Limits.MaxConnections)
+	for _, l := range s.Listeners {
+		d.start(l, opened[l.Address], s)
+	}
+	for address, l := range closed {
+		delete(d.open, address)
+		d.retire(l)
+	}
+	d.current, d.appliedAt = s, time.Now()
+	d.ready.Store(true)
+	return nil
+}
+
+// makeFilters makes the filters that do not live yet. The map holds all that s names.
+func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, error) {
+	filters := make(map[string]*liveFilter)
+	for _, l := range s.Listeners {
+		for _, r := range l.Routes {
+			for _, config := range r.Filters {
+				key := config.Key()
+				if filters[key] != nil {
+					continue
+				}
+				if live := d.filters[key]; live != nil {
+					filters[key] = live
+					continue
+				}
+				made, err := config.New(filter.Env{Log: d.log.WithName("filter")})
+				if err != nil {
+					closeNew(filters, d.filters)
+					return nil, fmt.Errorf("route %s: %w", r.ID(), err)
+				}
+				filters[key] = &liveFilter{made}
+			}
+		}
+	}
+	return filters, nil
+}
+
+// closeNew closes the filters that were made for a configuration that is not taken.
+func closeNew(made, live map[string]*liveFilter) {
+	for key, f := range made {
+		if live[key] != f {
+			f.filter.Close()
+		}
+	}
+}
+
+// swapFilters makes filters the ones that live, and returns those that nothing names any more.
+func (d *DataPlane) swapFilters(filters map[string]*liveFilter) (dropped []*liveFilter) {
+	for key, f := range d.filters {
+		if filters[key] != f {
+			dropped = append(dropped, f)
+		}
+	}
+	d.filters = filters
+	return dropped
+}
+
+// bind opens the addresses of s that are not open, and says which of the open ones s does not name. A new address may
+// overlap one that goes (0.0.0.0:80 and 10.0.0.1:80): then that one's socket is closed first, and opened again where
+// the new one cannot be had.
+func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed map[string]*openListener, err error) {
+	all, closed = make(map[string]*openListener), make(map[string]*openListener)
+	for address, l := range d.open {
+		closed[address] = l
+	}
+	for _, l := range s.Listeners {
+		if live := d.open[l.Address]; live != nil {
+			all[l.Address] = live
+			delete(closed, l.Address)
+		}
+	}
+	for _, l := range s.Listeners {
+		if all[l.Address] != nil {
+			continue
+		}
+		made, err := listener.Open(ctx, l.Address, &d.gate, d.log)
+		if err != nil {
+			for address, going := range closed {
+				if samePort(address, l.Address) {
+					going.Close()
+				}
+			}
+			made, err = listener.Open(ctx, l.Address, &d.gate, d.log)
+		}
+		if err != nil {
+			d.unbind(ctx, all, closed)
+			return nil, nil, err
+		}
+		all[l.Address] = &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
+	}
+	return all, closed, nil
+}
+
+// unbind takes a bind back.
+func (d *DataPlane) unbind(ctx context.Context, all, closed map[string]*openListener) {
+	for address, l := range all {
+		if d.open[address] != l {
+			l.Close()
+			d.slots[l.slot] = false
+		}
+	}
+	for address, l := range closed {
+		if !l.Closed() {
+			continue
+		}
+		again, err := listener.Open(ctx, address, &d.gate, d.log)
+		if err != nil {
+			d.log.Error(err, "an address that was in use cannot be opened again", "address", address)
+			continue
+		}
+		l.Listener = again
+		d.accept(l)
+	}
+}
+
+func samePort(a, b string) bool {
+	_, portA, errA := net.SplitHostPort(a)
+	_, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB
+}
+
+func (d *DataPlane) takeSlot() int {
+	for i, taken := range d.slots {
+		if !taken {
+			d.slots[i] = true
+			return i
+		}
+	}
+	d.slots = append(d.slots, true)
+	return len(d.slots) - 1
+}
+
+// compile makes the route table. The routes get their groups and counters later.
+func (d *DataPlane) compile(
+	s *snapshot.Snapshot, open map[string]*openListener, filters map[string]*liveFilter,
+) (*router.Table, []*router.Route, error) {
+	var routes []*router.Route
+	listeners := make([]router.Listener, 0, len(s.Listeners))
+	for _, l := range s.Listeners {
+		compiled := router.Listener{Slot: open[l.Address].slot, Snapshot: l}
+		for _, r := range l.Routes {
+			route := &router.Route{Snapshot: r}
+			for _, config := range r.Filters {
+				route.Filters = append(route.Filters, filters[config.Key()].filter)
+			}
+			compiled.Routes = append(compiled.Routes, route)
+		}
+		routes = append(routes, compiled.Routes...)
+		listeners = append(listeners, compiled)
+	}
+	table, err := router.Compile(listeners)
+	return table, routes, err
+}
+
+func emptyTable() *router.Table {
+	table, _ := router.Compile(nil) // nothing to be wrong about
+	return table
+}
+
+// start accepts on a listener that is new, and gives one that is not its options.
+func (d *DataPlane) start(s *snapshot.Listener, l *openListener, all *snapshot.Snapshot) {
+	options := serverOptions(s, &all.Limits)
+	if l.server != nil {
+		l.server.SetOptions(options)
+		return
+	}
+	l.server = http1.NewServer(d.proxy, d.sweeper, options, d.log)
+	d.open[s.Address] = l
+	d.accept(l)
+	d.log.Info("listening", "address", s.Address, "bound", l.Addr().String())
+}
+
+func serverOptions(s *snapshot.Listener, limits *snapshot.Limits) http1.ServerOptions {
+	o := http1.ServerOptions{
+		Limits:        http1.Limits{RequestLine: limits.MaxRequestLine, Bytes: limits.MaxHeaderBytes, Fields: limits.MaxHeaders},
+		HeaderTimeout: limits.HeaderTimeout, MinBodyRate: limits.MinBodyRate,
+	}
+	for _, service := range s.Services {
+		o.IdleTimeout = max(o.IdleTimeout, service.IdleTimeout)
+	}
+	return o
+}
+
+func (d *DataPlane) accept(l *openListener) {
+	server, slot := l.server, l.slot
+	go l.Serve(func(nc *net.TCPConn) {
+		d.metrics.OpenConnections.Inc()
+		d.metrics.Connections.Inc()
+		defer d.metrics.OpenConnections.Dec()
+		facts := exchange.Conn{Listener: slot}
+		if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+			facts.Remote = remote.AddrPort()
+		}
+		if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+			facts.Local = local.AddrPort()
+		}
+		server.Serve(nc, facts)
+	}, func() { d.metrics.RejectConnection(exchange.Overload) })
+}
+
+// retire stops accepting and lets the connections end.
+func (d *DataPlane) retire(l *openListener) {
+	l.Close()
+	l.server.Drain(idleGrace)
+	d.leaving[l] = struct{}{}
+	d.running.Go(func() {
+		l.Wait()
+		close(l.gone)
+		d.mu.Lock()
+		delete(d.leaving, l)
+		d.slots[l.slot] = false
+		d.mu.Unlock()
+	})
+}

@@ -1,0 +1,145 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/health"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+)
+
+// Options are what a DataPlane gets of the process around it.
+type Options struct {
+	Log      logr.Logger
+	Metrics  *telemetry.Metrics
+	Resolver resolver.Options
+}
+
+// A DataPlane serves requests. Make one with New, run it with Run, and give it a configuration with Apply, before or
+// after.
+type DataPlane struct {
+	log      logr.Logger
+	metrics  *telemetry.Metrics
+	access   *telemetry.AccessLog
+	sweeper  *http1.Sweeper
+	proxy    *proxy.Proxy
+	clusters *upstream.Clusters
+	checker  *health.Checker
+	names    *names
+	gate     listener.Gate
+
+	mu        sync.Mutex // Apply, SetEndpoints and Drain have one writer
+	current   *snapshot.Snapshot
+	appliedAt time.Time
+	open      map[string]*openListener // by configured address
+	leaving   map[*openListener]struct{}
+	slots     []bool // the slots of the route table that are taken
+	filters   map[string]*liveFilter
+	draining  bool
+
+	ready   atomic.Bool
+	stop    context.CancelFunc // of what runs in the background
+	running sync.WaitGroup
+}
+
+// New returns a DataPlane that serves nothing yet. Close ends it.
+func New(o Options) *DataPlane {
+	d := &DataPlane{
+		log: o.Log, metrics: o.Metrics, sweeper: http1.NewSweeper(),
+		current: &snapshot.Snapshot{},
+		open:    make(map[string]*openListener), leaving: make(map[*openListener]struct{}),
+		filters: make(map[string]*liveFilter),
+	}
+	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
+	d.proxy = proxy.New(o.Metrics, d.access)
+	d.clusters = upstream.New(upstream.Options{
+		Log: o.Log.WithName("upstream"), Observer: observer{o.Metrics}, Sweeper: d.sweeper,
+	})
+	d.checker = health.New()
+	d.names = newNames(o.Resolver, d.resolved)
+	o.Metrics.SetUpstreams(d.eachUpstream)
+	ctx, stop := context.WithCancel(context.Background())
+	d.stop = stop
+	d.running.Go(func() { d.sweeper.Run(ctx) })
+	d.running.Go(func() { d.clusters.Run(ctx) })
+	return d
+}
+
+// Ready reports whether a configuration is being served and the proxy is not about to stop.
+func (d *DataPlane) Ready() bool { return d.ready.Load() }
+
+// SetEndpoints replaces the endpoints of one cluster, and leaves routes alone.
+func (d *DataPlane) SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.clusters.SetEndpoints(cluster, endpoints) {
+		return fmt.Errorf("there is no cluster %q", cluster)
+	}
+	return nil
+}
+
+// ReopenLog opens the access log's file anew, after it was renamed.
+func (d *DataPlane) ReopenLog() error { return d.access.Reopen() }
+
+// Drain stops accepting, lets requests finish, and returns when every connection has ended or ctx is over; those that
+// are open then are cut off, and counted in the error. Readiness is false from its first moment.
+func (d *DataPlane) Drain(ctx context.Context) error {
+	d.ready.Store(false)
+	d.mu.Lock()
+	d.draining = true
+	limit := d.current.Limits.DrainTimeout
+	for address, l := range d.open {
+		delete(d.open, address)
+		d.retire(l)
+	}
+	leaving := make([]*openListener, 0, len(d.leaving))
+	for l := range d.leaving {
+		leaving = append(leaving, l)
+	}
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cut := 0
+	for _, l := range leaving {
+		l.server.Wait(ctx.Done())
+		if ctx.Err() != nil {
+			cut += l.server.Close()
+		}
+		<-l.gone
+	}
+	if cut > 0 {
+		return fmt.Errorf("%d connections were still busy when the time to drain was over, and were closed", cut)
+	}
+	return nil
+}
+
+// Close ends everything at once and waits for it. Drain comes before it where requests shall finish.
+func (d *DataPlane) Close() {
+	expired, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = d.Drain(expired)
+	d.names.close()
+	d.checker.Close()
+	d.mu.Lock()
+	d.proxy.Use(&proxy.Configuration{Table: emptyTable()}, func() {})
+	for key, f := range d.filters {
+		f.filter.Close()
+		delete(d.filters, key)
+	}
+	d.mu.Unlock()
+	d.clusters.Close()
+	d.stop()
+	d.running.Wait()
+	_ = d.access.Close()
+}

@@ -1,0 +1,467 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// expectPatience is how long an endpoint may be silent about a request that expects 100 Continue. Then the client is told
+// to go on: RFC 9110 §10.1.1 lets it go on by itself, and some endpoints never say so.
+const expectPatience = time.Second
+
+// maxInterim bounds the 1xx responses in front of one final response.
+const maxInterim = 16
+
+// ErrStale says that a connection that was to be used again had ended, or had been sent something unasked. Nothing was
+// sent on it.
+var ErrStale = errors.New("the idle connection had ended")
+
+// An Error says why a round trip has no response.
+type Error = exchange.Failure
+
+// ClientOptions say what a ClientConn needs of its owner.
+type ClientOptions struct {
+	Limits  Limits // of response heads
+	Sweeper *Sweeper
+	// Done is called exactly once after each RoundTrip, when the exchange on the connection is over: its body has ended
+	// or was given up, its tunnel has ended, or there was no response. It may run on another goroutine. Where reusable is
+	// false the owner closes the connection.
+	Done func(c *ClientConn, reusable bool)
+}
+
+// A Try bounds one round trip.
+type Try struct {
+	Deadline exchange.Nanos // for the final response's head; 0: none
+	Idle     time.Duration  // between bytes of either body
+}
+
+// A ClientConn is a connection to an endpoint that speaks HTTP/1.1. It carries one exchange at a time.
+type ClientConn struct {
+	nc      net.Conn
+	tcp     *net.TCPConn
+	raw     syscall.RawConn
+	step    func(fd uintptr) bool
+	options ClientOptions
+	timer   timer
+	used    bool // carried an exchange before
+	closed  bool
+
+	// of the exchange that it carries now
+	x       *exchange.Exchange
+	try     Try
+	legs    *legs
+	end     int // legs.in[:end] was read
+	scanned int
+	taken   int // bytes of the request's body that leave with its head
+	phase   phase
+	rest    []byte // of the request, where a write was cut short
+	err     *Error
+	sent    bool
+	early   bool // the response came before the request was sent whole
+	interim int
+	head    ResponseHead
+	body    responseBody
+	upload  upload
+}
+
+type phase uint8
+
+const (
+	phaseSend   phase = iota
+	phaseFinish       // the rest of the head must be written
+	phaseAwait        // for the final response's head
+)
+
+// NewClientConn makes a ClientConn of a fresh connection.
+func NewClientConn(nc net.Conn, o ClientOptions) *ClientConn {
+	c := &ClientConn{nc: nc, options: o}
+	c.timer.owner = c
+	c.body.c = c
+	c.upload.c = c
+	c.upload.timer.owner = &c.upload
+	c.step = c.advance
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.tcp, c.raw = tcp, raw
+		}
+	}
+	o.Sweeper.add(&c.timer)
+	return c
+}
+
+// Close closes the connection. It is called once.
+func (c *ClientConn) Close() {
+	c.options.Sweeper.remove(&c.timer)
+	_ = c.nc.Close()
+}
+
+// Stale peeks at an idle connection, without waiting: it is true where the endpoint closed it, or sent something unasked.
+func (c *ClientConn) Stale() bool {
+	if c.raw == nil {
+		return false
+	}
+	ended := true
+	if err := c.raw.Control(func(fd uintptr) { ended = stale(fd) }); err != nil {
+		return true
+	}
+	return ended
+}
+
+// wake implements sleeper.
+func (c *ClientConn) wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
+
+// RoundTrip sends x.Request and fills in x.Response, whose Stream is c: the response's memory and the connection are
+// the exchange's until Release. On an error, which is an *Error or ErrStale, there is no response, and Done has been called.
+func (c *ClientConn) RoundTrip(x *exchange.Exchange, t Try) error {
+	c.begin(x, t)
+	for c.err == nil && c.head.Size == 0 {
+		var err error
+		switch {
+		case c.phase == phaseFinish:
+			err = c.finishHead()
+		case c.raw != nil:
+			err = c.raw.Read(c.step)
+		default:
+			err = c.advanceSlowly()
+		}
+		if err != nil {
+			c.interrupted(err)
+		}
+	}
+	if c.err != nil {
+		return c.give(c.err)
+	}
+	c.timer.set(0)
+	r := &x.Response
+	r.Stream = c
+	x.Record.UpstreamStatus = r.Status
+	if r.Status == 101 {
+		r.Tunnel = (*tunnelEnd)(c)
+		return nil
+	}
+	c.body.reset()
+	if c.head.Framing != NoBody && !(c.head.Framing == LengthBody && r.ContentLength == 0) {
+		r.Body = &c.body
+	}
+	return nil
+}
+
+func (c *ClientConn) begin(x *exchange.Exchange, t Try) {
+	c.x, c.try, c.err, c.head = x, t, nil, ResponseHead{}
+	c.phase, c.end, c.scanned, c.taken = phaseSend, 0, 0, 0
+	c.sent, c.early, c.interim = false, false, 0
+	c.upload.state = uploadNone
+	c.legs = legsPool.Get().(*legs)
+	if client, ok := x.Downstream.(*conn); ok {
+		client.upstream.Store(c)
+	}
+	c.timer.set(t.Deadline)
+	r := &x.Request
+	framing := NoBody
+	if r.Body != nil {
+		framing = LengthBody
+		if r.ContentLength < 0 {
+			framing = ChunkedBody
+		}
+	}
+	out := AppendRequestHead(c.legs.out[:0], r, framing)
+	if r.Body != nil && !r.Expect {
+		// Bytes that are at hand leave with the head. They are taken from the body only when they have left: a stale
+		// connection costs nothing.
+		if at := r.Body.Buffered(); len(at) > 0 {
+			c.taken = len(at)
+			out = appendData(out, at, framing)
+		}
+	}
+	c.legs.out = out
+}
+
+// give ends the exchange without a response. err is an *Error, or ErrStale.
+func (c *ClientConn) give(err *Error) error {
+	e := err
+	if e == stalePlaceholder {
+		c.finish(false)
+		return ErrStale
+	}
+	e.Sent = c.sent
+	c.finish(false) // waits for the upload: BytesIn is settled behind it
+	e.BodyRead = c.x.Record.BytesIn > 0
+	return e
+}
+
+// stalePlaceholder stands for ErrStale where an *Error is kept.
+var stalePlaceholder = &Error{Err: ErrStale}
+
+// advance is the callback of RawConn.Read. The first call sends the request and waits for the response without a read
+// that could only say EAGAIN: RawConn.Read arms the readiness notification before it calls, so the response's arrival is
+// not missed. A connection that is used again is peeked at first.
+func (c *ClientConn) advance(fd uintptr) bool {
+	if c.phase == phaseSend {
+		if c.used && stale(fd) {
+			c.err = stalePlaceholder
+			return true
+		}
+		n, err := syscall.Write(int(fd), c.legs.out)
+		c.sent = n > 0
+		if n < len(c.legs.out) {
+			if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
+				c.fail(exchange.UpstreamReset, err)
+				return true
+			}
+			c.rest, c.phase = c.legs.out[max(n, 0):], phaseFinish
+			return true
+		}
+		c.headSent()
+		return c.err != nil
+	}
+	for {
+		room, ok := c.room()
+		if !ok {
+			return true
+		}
+		n, err := syscall.Read(int(fd), room)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return false
+		case err != nil:
+			c.fail(exchange.UpstreamReset, err)
+			return true
+		case n == 0:
+			c.fail(exchange.UpstreamReset, io.ErrUnexpectedEOF)
+			return true
+		}
+		c.end += n
+		if c.parse() {
+			return true
+		}
+	}
+}
+
+// advanceSlowly is advance for connections that are not plain TCP.
+func (c *ClientConn) advanceSlowly() error {
+	if c.phase == phaseSend {
+		c.rest, c.phase = c.legs.out, phaseFinish
+		return nil
+	}
+	room, ok := c.room()
+	if !ok {
+		return nil
+	}
+	n, err := c.nc.Read(room)
+	c.end += n
+	if n > 0 && c.parse() {
+		return nil
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.fail(exchange.UpstreamReset, err)
+		return nil
+	}
+	return err
+}
+
+// finishHead writes what a first write left of the head.
+func (c *ClientConn) finishHead() error {
+	n, err := c.nc.Write(c.rest)
+	c.sent = c.sent || n > 0
+	c.rest = c.rest[n:]
+	if err != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.fail(exchange.UpstreamReset, err)
+			return nil
+		}
+		return err
+	}
+	c.headSent()
+	return nil
+}
+
+// headSent goes on to the body, or to waiting for the response.
+func (c *ClientConn) headSent() {
+	c.phase = phaseAwait
+	r := &c.x.Request
+	switch {
+	case r.Body == nil:
+	case r.Expect:
+		c.upload.state = uploadExpects
+		by := exchange.Now() + exchange.Nanos(expectPatience)
+		if c.try.Deadline != 0 {
+			by = min(by, c.try.Deadline)
+		}
+		c.timer.set(by)
+	default:
+		if c.taken > 0 {
+			r.Body.Skip(c.taken)
+		}
+		if !r.Body.Ended() || r.ContentLength < 0 {
+			c.upload.start(c.x)
+		}
+	}
+}
+
+// room is where the response's head is read to. It grows up to the limit of a head.
+func (c *ClientConn) room() ([]byte, bool) {
+	l := c.legs
+	if c.end == len(l.in) {
+		if len(l.in) >= c.options.Limits.withDefaults().Bytes+responseBuffer {
+			c.fail(exchange.UpstreamProtocol, errHeadBytes)
+			return nil, false
+		}
+		larger := make([]byte, 2*len(l.in))
+		copy(larger, l.in[:c.end])
+		l.in = larger
+	}
+	return l.in[c.end:], true
+}
+
+// parse reads heads until the final one is complete. It returns true when waiting is over.
+func (c *ClientConn) parse() bool {
+	for {
+		r := &c.x.Response
+		head, err := ParseResponse(r, c.x.Request.Method, c.legs.in[:c.end], c.scanned, c.options.Limits)
+		if err != nil {
+			c.fail(exchange.UpstreamProtocol, err)
+			return true
+		}
+		if head.Size == 0 {
+			c.scanned = c.end
+			return false
+		}
+		c.scanned = 0
+		if r.Status >= 200 || r.Status == 101 {
+			if r.Status == 101 && (!c.x.Request.Upgrade || c.upload.state != uploadNone) {
+				c.fail(exchange.UpstreamProtocol, errors.New("101 was not asked for"))
+				return true
+			}
+			c.head = head
+			c.early = !c.upload.sending()
+			return true
+		}
+		if c.interim++; c.interim > maxInterim {
+			c.fail(exchange.UpstreamProtocol, errors.New("too many interim responses"))
+			return true
+		}
+		c.passInterim(r)
+		c.end = copy(c.legs.in, c.legs.in[head.Size:c.end])
+		r.Header.Reset(nil)
+		r.Reason = nil
+		if c.err != nil {
+			return true
+		}
+		if c.end == 0 {
+			return false
+		}
+	}
+}
+
+// passInterim passes a 1xx response on. 100 is passed only to who asked for it.
+func (c *ClientConn) passInterim(r *exchange.Response) {
+	if r.Status == 100 {
+		c.goOn()
+		return
+	}
+	stripInterim(&r.Header)
+	_ = c.x.Downstream.Interim(c.x, r.Status, &r.Header) // a client that is gone is noticed by the response itself
+}
+
+// stripInterim removes what belongs to the connection that an interim response came on.
+func stripInterim(h *exchange.Header) {
+	for _, id := range [...]exchange.ID{
+		exchange.Connection, exchange.KeepAlive, exchange.ProxyConnection, exchange.TransferEncoding,
+		exchange.ContentLength, exchange.Upgrade, exchange.Trailer,
+	} {
+		h.DelID(id)
+	}
+}
+
+// goOn tells a client that expects it to send the body, and starts to upload it.
+func (c *ClientConn) goOn() {
+	if c.upload.state != uploadExpects {
+		return
+	}
+	c.timer.set(c.try.Deadline)
+	_ = c.x.Downstream.Interim(c.x, 100, nil)
+	c.upload.start(c.x)
+}
+
+// interrupted handles the error of a wait: a time-out of ours, or a connection that was closed under it.
+func (c *ClientConn) interrupted(err error) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.fail(exchange.UpstreamReset, err)
+		return
+	}
+	if failed := c.upload.clientFault(); failed != nil {
+		c.failBody(failed)
+		return
+	}
+	if c.aborted() {
+		c.fail(exchange.ClientReset, net.ErrClosed)
+		return
+	}
+	if c.timer.expired() {
+		if c.upload.state == uploadExpects && (c.try.Deadline == 0 || exchange.Now() < c.try.Deadline) {
+			_ = c.nc.SetDeadline(time.Time{})
+			c.goOn()
+			return
+		}
+		c.fail(exchange.UpstreamTimeout, os.ErrDeadlineExceeded)
+		return
+	}
+	_ = c.nc.SetDeadline(time.Time{}) // the deadline moved while the sweeper was at it
+	if failed := c.upload.clientFault(); failed != nil {
+		c.failBody(failed)
+	}
+}
+
+// aborted reports whether the client's connection was cut off, so that the exchange is for nobody.
+func (c *ClientConn) aborted() bool {
+	client, ok := c.x.Downstream.(*conn)
+	return ok && client.aborted.Load()
+}
+
+func (c *ClientConn) fail(reason exchange.Reason, err error) {
+	if failed := c.upload.clientFault(); failed != nil {
+		c.failBody(failed)
+		return
+	}
+	c.err = &Error{Reason: reason, Err: err}
+}
+
+// failBody fails with what went wrong on the client's side of an upload.
+func (c *ClientConn) failBody(err error) {
+	reason := exchange.ClientReset
+	var head *HeadError
+	if errors.As(err, &head) {
+		reason = head.Reason
+	}
+	c.err = &Error{Reason: reason, Err: err}
+}
+
+// Release implements exchange.Stream.
+func (c *ClientConn) Release() {
+	reusable := c.head.KeepAlive && !c.early && c.x.Response.Status != 101 && c.body.clean(c)
+	c.finish(reusable)
+}
+
+// finish ends the exchange and hands the connection back.
+func (c *ClientConn) finish(reusable bool) {
+	if !c.upload.stop(c.x) {
+		reusable = false
+	}
+	if client, ok := c.x.Downstream.(*conn); ok {
+		client.upstream.Store(nil)
+	}
+	c.timer.set(0)
+	putLegs(c.legs)
+	c.legs = nil
+	c.rest = nil
+	c.used = true
+	c.options.Done(c, reusable)
+}

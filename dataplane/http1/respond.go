@@ -1,0 +1,216 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// The failures on the client's side of a response.
+var (
+	errClientReset = &exchange.Failure{Reason: exchange.ClientReset, Err: errors.New("the client closed the connection before the end of the response")}
+	errClientSlow  = &exchange.Failure{Reason: exchange.ClientSlow, Err: errors.New("the client did not take the response in time")}
+)
+
+// Interim implements exchange.Downstream (RFC 9110 §15.2).
+func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) error {
+	if x.Request.Protocol == exchange.HTTP10 {
+		return nil
+	}
+	r := exchange.Response{Status: status, Protocol: exchange.HTTP11}
+	if h != nil {
+		r.Header = *h
+	}
+	c.timer.set(exchange.Now() + exchange.Nanos(c.srv.options.Load().IdleTimeout))
+	_, err := c.nc.Write(AppendResponseHead(nil, &r, NoBody))
+	c.timer.set(0)
+	return err
+}
+
+// Respond implements exchange.Downstream.
+func (c *conn) Respond(x *exchange.Exchange) error {
+	r := &x.Response
+	c.responded = true
+	if r.Status == 101 && r.Tunnel != nil {
+		return c.tunnel(x)
+	}
+	framing := c.framing(x)
+	if r.Close || c.srv.draining.Load() || framing == UntilClose || c.unread(x) {
+		c.closing = true
+	}
+	if c.closing {
+		r.Header.AddIDString(exchange.Connection, "close")
+	} else if x.Request.Protocol == exchange.HTTP10 {
+		r.Header.AddIDString(exchange.Connection, "keep-alive")
+	}
+	if !r.Header.Has(exchange.Date) {
+		r.Header.AddID(exchange.Date, c.srv.sweeper.Date())
+	}
+	w := c.w
+	w.out = AppendResponseHead(w.out[:0], r, framing)
+	c.patience = patience{}
+	var err error
+	if framing == NoBody {
+		err = c.write(w.out)
+	} else {
+		err = c.relay(x, framing)
+	}
+	if err != nil {
+		c.closing = true
+		if framing == UntilClose && c.tcp != nil {
+			_ = c.tcp.SetLinger(0) // an ordinary close would make the body look complete
+		}
+	}
+	return err
+}
+
+// framing decides how the body is delimited on the way to the client, whatever it was on the way here.
+func (c *conn) framing(x *exchange.Exchange) Framing {
+	r := &x.Response
+	switch {
+	case !exchange.HasBody(x.Request.Method, r.Status):
+		return NoBody
+	case r.ContentLength >= 0:
+		return LengthBody
+	case x.Request.Protocol == exchange.HTTP10:
+		return UntilClose
+	default:
+		return ChunkedBody
+	}
+}
+
+// unread reports whether so much of the request's body may be left when the response has been sent that the connection
+// cannot be used again. A body that is still being uploaded is not unread.
+func (c *conn) unread(x *exchange.Exchange) bool {
+	if x.Request.ContentLength == 0 || x.Response.Stream != nil {
+		return false
+	}
+	b := &c.body
+	return !b.Ended() && (x.Request.Expect || b.err != nil || b.chunked || b.left > drainBytes)
+}
+
+// write writes p to the client, on the short way while step runs.
+func (c *conn) write(p []byte) error {
+	if c.fd >= 0 {
+		n, err := syscall.Write(c.fd, p)
+		if n == len(p) {
+			return nil
+		}
+		if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
+			return errClientReset
+		}
+		p = p[max(n, 0):]
+	}
+	for {
+		c.waits()
+		n, err := c.nc.Write(p)
+		c.moved(n)
+		p = p[n:]
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.aborted.Load() {
+			return errClientReset
+		}
+		if c.timer.expired() {
+			return errClientSlow
+		}
+		_ = c.nc.SetWriteDeadline(time.Time{}) // woken for something else
+	}
+}
+
+// waits implements side: the client keeps a response waiting.
+func (c *conn) waits() {
+	if c.patience.idle == 0 {
+		c.patience = c.patienceFor(&c.w.x)
+	}
+	c.timer.set(c.patience.start(exchange.Now(), c.w.x.Record.BytesOut))
+}
+
+// moved implements side; who calls it counts the bytes that are the body's.
+func (c *conn) moved(int) {
+	if c.patience.since != 0 {
+		c.patience.stop(exchange.Now())
+		c.timer.ease()
+	}
+}
+
+// relay writes the head, which lies in w.out, and the body. What is at hand of the body leaves with the head.
+func (c *conn) relay(x *exchange.Exchange, framing Framing) error {
+	body, w := x.Response.Body, c.w
+	if body == nil { // an announced length without a body
+		if framing == LengthBody && x.Response.ContentLength > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		if framing == ChunkedBody {
+			w.out = AppendLastChunk(w.out, &x.Response.Trailer)
+		}
+		return c.write(w.out)
+	}
+	for at := body.Buffered(); len(at) > 0; at = body.Buffered() {
+		w.out = appendData(w.out, at, framing)
+		x.Record.BytesOut += int64(len(at))
+		body.Skip(len(at))
+	}
+	if body.Ended() {
+		if framing == ChunkedBody {
+			w.out = AppendLastChunk(w.out, &x.Response.Trailer)
+		}
+		return c.write(w.out)
+	}
+	if err := c.write(w.out); err != nil {
+		return err
+	}
+	if err := c.spliceResponse(x, framing); err != nil || framing == LengthBody && body.Ended() {
+		return err
+	}
+	return c.copyResponse(x, framing)
+}
+
+// appendData appends data as the framing has it.
+func appendData(dst, data []byte, framing Framing) []byte {
+	if framing != ChunkedBody {
+		return append(dst, data...)
+	}
+	dst = AppendChunkHeader(dst, len(data))
+	dst = append(dst, data...)
+	return append(dst, '\r', '\n')
+}
+
+// copyResponse relays the rest of a body through a buffer: one read, one write.
+func (c *conn) copyResponse(x *exchange.Exchange, framing Framing) error {
+	body := x.Response.Body
+	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
+	defer relayPool.Put(buf)
+	for {
+		n, readErr := body.Read(buf[headRoom : headRoom+responseBuffer])
+		x.Record.BytesOut += int64(n)
+		out := buf[headRoom : headRoom+n]
+		if framing == ChunkedBody && n > 0 {
+			var line [headRoom]byte
+			head := AppendChunkHeader(line[:0], n)
+			at := headRoom - len(head)
+			copy(buf[at:], head)
+			out = append(buf[at:headRoom+n], '\r', '\n')
+		}
+		ended := readErr == io.EOF || readErr == nil && body.Ended()
+		if ended && framing == ChunkedBody {
+			out = AppendLastChunk(out, &x.Response.Trailer)
+		}
+		if len(out) > 0 {
+			if err := c.write(out); err != nil {
+				return err
+			}
+		}
+		switch {
+		case ended:
+			return nil
+		case readErr != nil:
+			return readErr
+		}
+	}
+}

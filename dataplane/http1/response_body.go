@@ -1,0 +1,202 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// A responseBody reads a response's body from an endpoint's connection. It implements exchange.Body. What arrived with
+// the head lies behind it in legs.in, and stays there until it is read.
+type responseBody struct {
+	c          *ClientConn
+	framing    Framing
+	left       int64
+	ended      bool
+	err        error
+	start, end int // unread bytes are legs.in[start:end]
+	dec        ChunkDecoder
+	data       []byte // decoded, not yet handed out; lies in legs.in
+}
+
+func (b *responseBody) reset() {
+	c := b.c
+	b.framing = c.head.Framing
+	b.start, b.end = c.head.Size, c.end
+	b.ended, b.err, b.data, b.left = b.framing == NoBody, nil, nil, 0
+	switch b.framing {
+	case LengthBody:
+		b.left = c.x.Response.ContentLength
+		b.ended = b.left == 0
+	case ChunkedBody:
+		b.dec.Reset(c.options.Limits)
+	}
+}
+
+// clean reports whether the body was read whole and nothing follows it.
+func (b *responseBody) clean(*ClientConn) bool {
+	return b.Ended() && b.err == nil && b.start == b.end && b.framing != UntilClose
+}
+
+// Buffered implements exchange.Body.
+func (b *responseBody) Buffered() []byte {
+	in := b.c.legs.in
+	switch b.framing {
+	case LengthBody:
+		n := min(int64(b.end-b.start), b.left)
+		return in[b.start : b.start+int(n)]
+	case UntilClose:
+		return in[b.start:b.end]
+	case ChunkedBody:
+		for len(b.data) == 0 && !b.ended && b.err == nil && b.start < b.end {
+			data, n, done, err := b.dec.Decode(in[b.start:b.end])
+			b.data = data
+			b.start += n
+			if err != nil {
+				b.err = &Error{Reason: exchange.UpstreamTruncated, Sent: true, Err: err}
+				return nil
+			}
+			if done {
+				b.ended = true
+				b.dec.Trailer(&b.c.x.Response.Trailer)
+			}
+			if n == 0 && len(data) == 0 {
+				break
+			}
+		}
+		return b.data
+	}
+	return nil
+}
+
+// Skip implements exchange.Body.
+func (b *responseBody) Skip(n int) {
+	switch b.framing {
+	case ChunkedBody:
+		b.data = b.data[n:]
+	case LengthBody:
+		b.start += n
+		b.left -= int64(n)
+		b.ended = b.left == 0
+	default:
+		b.start += n
+	}
+}
+
+// Ended implements exchange.Body.
+func (b *responseBody) Ended() bool {
+	if b.framing == ChunkedBody {
+		return len(b.Buffered()) == 0 && b.ended
+	}
+	return b.ended
+}
+
+// Read implements exchange.Body.
+func (b *responseBody) Read(p []byte) (int, error) {
+	for {
+		if at := b.Buffered(); len(at) > 0 {
+			n := copy(p, at)
+			b.Skip(n)
+			return n, nil
+		}
+		if b.Ended() {
+			return 0, io.EOF
+		}
+		if b.err != nil {
+			return 0, b.err
+		}
+		switch b.framing {
+		case LengthBody:
+			n, err := b.fill(p[:min(int64(len(p)), b.left)])
+			b.left -= int64(n)
+			b.ended = b.left == 0
+			return n, err
+		case UntilClose:
+			n, err := b.fill(p)
+			if err == io.EOF {
+				b.ended = true
+			}
+			return n, err
+		}
+		room := b.room()
+		n, err := b.fill(room)
+		b.end += n
+		if err == io.EOF {
+			return 0, b.fail(io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// room is where undecoded bytes are read to: behind the head, whose bytes the response's fields still lie in.
+func (b *responseBody) room() []byte {
+	l, head := b.c.legs, b.c.head.Size
+	if len(l.in)-head < responseBuffer/2 {
+		// A large head left little room. The old array lives on for as long as the fields refer to it.
+		in := make([]byte, head+responseBuffer)
+		b.end = head + copy(in[head:], l.in[b.start:b.end])
+		l.in = in
+	} else {
+		b.end = head + copy(l.in[head:], l.in[b.start:b.end])
+	}
+	b.start = head
+	return l.in[b.end:]
+}
+
+// fill reads from the connection. It returns io.EOF only for a body that ends with its connection.
+func (b *responseBody) fill(p []byte) (int, error) {
+	c := b.c
+	for {
+		c.timer.set(exchange.Now() + exchange.Nanos(c.try.Idle))
+		n, err := c.nc.Read(p)
+		c.timer.ease()
+		switch {
+		case n > 0:
+			return n, nil
+		case errors.Is(err, os.ErrDeadlineExceeded) && !c.timer.expired() && c.upload.clientFault() == nil && !c.aborted():
+			_ = c.nc.SetDeadline(time.Time{}) // the deadline moved while the sweeper was at it
+			continue
+		case err == io.EOF && b.framing != LengthBody:
+			return 0, io.EOF
+		case err == io.EOF:
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, b.fail(err)
+	}
+}
+
+// fail notes that the body was cut off.
+func (b *responseBody) fail(err error) error {
+	reason := exchange.UpstreamTruncated
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		reason = exchange.UpstreamIdle
+	}
+	b.err = &Error{Reason: reason, Sent: true, Err: err}
+	return b.err
+}
+
+// plain returns the connection and the bytes that are still to come on it, where the kernel can move them.
+func (b *responseBody) plain() (*net.TCPConn, int64) {
+	if b.framing != LengthBody || b.c.tcp == nil || b.start != b.end {
+		return nil, 0
+	}
+	return b.c.tcp, b.left
+}
+
+// waits implements side: the endpoint keeps the response waiting.
+func (b *responseBody) waits() {
+	b.c.timer.set(exchange.Now() + exchange.Nanos(b.c.try.Idle))
+}
+
+// moved implements side.
+func (b *responseBody) moved(n int) {
+	b.c.timer.ease()
+	b.left -= int64(n)
+	b.ended = b.left == 0
+}

@@ -1,0 +1,120 @@
+package http1
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// ServerOptions bound what a client connection may cost. They may be replaced while connections are open: each request
+// reads them anew.
+type ServerOptions struct {
+	Limits        Limits
+	HeaderTimeout time.Duration // from a head's first byte, or the connection's start, to the head's end
+	IdleTimeout   time.Duration // of a kept-alive connection, and between bytes of a body
+	MinBodyRate   int           // bytes a second, on average, that a client must send or take once HeaderTimeout has passed; 0: any
+}
+
+// A Server serves HTTP/1.1 client connections (RFC 9112), a goroutine each.
+type Server struct {
+	handler exchange.Handler
+	sweeper *Sweeper
+	log     logr.Logger
+	options atomic.Pointer[ServerOptions]
+
+	draining atomic.Bool
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	empty    *sync.Cond
+	tunnels  atomic.Int64
+}
+
+// NewServer returns a Server that gives every request to handler.
+func NewServer(handler exchange.Handler, sweeper *Sweeper, options ServerOptions, log logr.Logger) *Server {
+	s := &Server{handler: handler, sweeper: sweeper, log: log, conns: make(map[*conn]struct{})}
+	s.empty = sync.NewCond(&s.mu)
+	s.SetOptions(options)
+	return s
+}
+
+// SetOptions replaces the options; open connections follow with their next request.
+func (s *Server) SetOptions(o ServerOptions) { s.options.Store(&o) }
+
+// Serve serves a connection to its end and closes it. facts.Remote and what else is known are filled in by the caller.
+func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
+	c := newConn(s, nc, facts)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	if s.draining.Load() { // it was accepted just before the listener closed: its first request is served
+		c.drainAt.Store(int64(exchange.Now() + exchange.Nanos(time.Second)))
+	}
+	s.mu.Unlock()
+	s.sweeper.add(&c.timer)
+	c.serve()
+	s.sweeper.remove(&c.timer)
+	_ = nc.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	if len(s.conns) == 0 {
+		s.empty.Broadcast()
+	}
+	s.mu.Unlock()
+}
+
+// Tunnels returns how many upgraded connections are open.
+func (s *Server) Tunnels() int64 { return s.tunnels.Load() }
+
+// Drain lets every connection end: from now on responses say Connection: close, and a connection that has been silent
+// for idleGrace is closed. It does not wait.
+//
+// The grace is for clients that are just about to send: closing under a request on its way would lose it.
+func (s *Server) Drain(idleGrace time.Duration) {
+	s.draining.Store(true)
+	at := exchange.Now() + exchange.Nanos(max(idleGrace, time.Millisecond))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.drain(at)
+	}
+}
+
+// Wait returns when no connection is open, or when stop is closed.
+func (s *Server) Wait(stop <-chan struct{}) {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-stop:
+			s.mu.Lock()
+			s.empty.Broadcast()
+			s.mu.Unlock()
+		case <-done:
+		}
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.conns) > 0 {
+		select {
+		case <-stop:
+			return
+		default:
+			s.empty.Wait()
+		}
+	}
+}
+
+// Close ends every connection at once, whatever runs on it, and returns how many there were.
+func (s *Server) Close() int {
+	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.abort()
+	}
+	return len(s.conns)
+}

@@ -1,0 +1,165 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// errUpstreamWrite says that the endpoint takes no more of the body. Its response may still come.
+var errUpstreamWrite = errors.New("the endpoint stopped reading the body")
+
+// earlyGrace is how long an upload may go on when its response is complete already.
+const earlyGrace = 50 * time.Millisecond
+
+// An upload sends a request's body on a goroutine of its own, so that an early response is seen while it runs.
+type upload struct {
+	c     *ClientConn
+	timer timer // of writes to the endpoint
+	state uploadState
+	done  chan struct{} // takes one token when the goroutine ends
+	last  atomic.Bool   // all of the body was read; its end is being written
+	fault atomic.Pointer[error]
+	err   error // read when done
+}
+
+type uploadState uint8
+
+const (
+	uploadNone    uploadState = iota
+	uploadExpects             // waits for 100 Continue
+	uploadRuns
+)
+
+// start starts the goroutine.
+func (u *upload) start(x *exchange.Exchange) {
+	if u.done == nil {
+		u.done = make(chan struct{}, 1)
+	}
+	u.state, u.err = uploadRuns, nil
+	u.last.Store(false)
+	u.fault.Store(nil)
+	u.timer.set(0)
+	if b, ok := x.Request.Body.(interface{ renew() }); ok {
+		b.renew()
+	}
+	u.c.options.Sweeper.add(&u.timer)
+	go u.run(x)
+}
+
+func (u *upload) run(x *exchange.Exchange) {
+	u.err = u.send(x)
+	if u.err != nil && !errors.Is(u.err, errUpstreamWrite) && !errors.Is(u.err, errCanceled) {
+		u.fault.Store(&u.err)
+		u.c.wake() // the response will not come for half a request
+	}
+	u.c.options.Sweeper.remove(&u.timer)
+	u.done <- struct{}{}
+}
+
+// send relays the body: by the kernel where it can, else one read, one write.
+func (u *upload) send(x *exchange.Exchange) error {
+	body := x.Request.Body
+	if err := u.splice(x); err != nil {
+		return err
+	}
+	chunked := x.Request.ContentLength < 0
+	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
+	defer relayPool.Put(buf)
+	for {
+		if !chunked && body.Ended() {
+			u.last.Store(true)
+			return nil
+		}
+		n, err := body.Read(buf[headRoom : headRoom+responseBuffer])
+		if err != nil && err != io.EOF {
+			return err
+		}
+		out := buf[headRoom : headRoom+n]
+		if chunked && n > 0 {
+			var line [headRoom]byte
+			head := AppendChunkHeader(line[:0], n)
+			at := headRoom - len(head)
+			copy(buf[at:], head)
+			out = append(buf[at:headRoom+n], '\r', '\n')
+		}
+		ended := err == io.EOF || body.Ended()
+		if ended {
+			u.last.Store(true)
+			if chunked {
+				out = AppendLastChunk(out, &x.Request.Trailer)
+			}
+		}
+		if len(out) > 0 {
+			u.waits()
+			if _, err := u.c.nc.Write(out); err != nil {
+				return errUpstreamWrite
+			}
+			u.moved(len(out))
+		}
+		if ended {
+			return nil
+		}
+	}
+}
+
+// waits implements side: the endpoint keeps the upload waiting.
+func (u *upload) waits() { u.timer.set(exchange.Now() + exchange.Nanos(u.c.try.Idle)) }
+
+// moved implements side.
+func (u *upload) moved(int) { u.timer.set(0) }
+
+// wake implements sleeper: the endpoint does not take the body.
+func (u *upload) wake() { _ = u.c.nc.SetDeadline(time.Unix(1, 0)) }
+
+// sending reports whether the request was sent whole, or its last bytes are on their way.
+func (u *upload) sending() bool {
+	return u.state == uploadNone || u.state == uploadRuns && u.last.Load()
+}
+
+// clientFault returns what went wrong on the client's side, if anything did.
+func (u *upload) clientFault() error {
+	if u.state != uploadRuns {
+		return nil
+	}
+	if p := u.fault.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// stop waits for the goroutine, ending it if it must. It returns false where the request was not sent whole.
+func (u *upload) stop(x *exchange.Exchange) bool {
+	switch u.state {
+	case uploadNone:
+		return true
+	case uploadExpects:
+		return false
+	}
+	select {
+	case <-u.done:
+	default:
+		if u.c.err == nil {
+			grace := time.NewTimer(earlyGrace)
+			select {
+			case <-u.done:
+				grace.Stop()
+				u.state = uploadNone
+				return u.err == nil
+			case <-grace.C:
+			}
+		}
+		_ = u.c.nc.SetWriteDeadline(time.Unix(1, 0))
+		if b, ok := x.Request.Body.(interface{ cancel() }); ok {
+			b.cancel()
+		}
+		<-u.done
+		u.state = uploadNone
+		return false
+	}
+	u.state = uploadNone
+	return u.err == nil
+}

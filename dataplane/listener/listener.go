@@ -1,0 +1,107 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+// A Listener is a bound address. It accepts from Serve to Close.
+type Listener struct {
+	address string
+	tcp     *net.TCPListener
+	gate    *Gate
+	log     logr.Logger
+	done    chan struct{} // closed when Serve has returned
+	serving atomic.Bool
+	closed  atomic.Bool
+	conns   sync.WaitGroup
+}
+
+// Open binds an address, host:port with a literal IP or an empty host. An IPv4 wildcard binds IPv4 alone, an IPv6
+// wildcard or an empty host both, as the addresses say.
+func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Listener, error) {
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(address); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	} else if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+		network = "tcp4"
+	}
+	// Keep-alive probes find clients that vanished; the idle time-out would, too, but not in a tunnel that may be silent.
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}}
+	ln, err := config.Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return &Listener{address: address, tcp: ln.(*net.TCPListener), gate: gate, log: log, done: make(chan struct{})}, nil
+}
+
+// Address is the address as it was configured.
+func (l *Listener) Address() string { return l.address }
+
+// Addr is the address that is bound; its port is the one chosen where 0 was asked for.
+func (l *Listener) Addr() netip.AddrPort { return l.tcp.Addr().(*net.TCPAddr).AddrPort() }
+
+// Serve accepts until Close, and gives each connection to handle on a goroutine of its own. turnedAway is called for
+// each connection above the limit.
+func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
+	l.serving.Store(true)
+	defer close(l.done)
+	pause := time.Duration(0)
+	for {
+		nc, err := l.tcp.AcceptTCP()
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors, most likely. Accepting again at once would spin; those queued in the kernel wait.
+			if pause == 0 {
+				l.log.Error(err, "cannot accept connections for now", "address", l.address)
+			}
+			pause = min(max(2*pause, 5*time.Millisecond), 500*time.Millisecond)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		if !l.gate.enter() {
+			turnedAway()
+			l.gate.turnAway(nc)
+			continue
+		}
+		l.conns.Add(1)
+		go func() {
+			defer l.conns.Done()
+			defer l.gate.leave()
+			handle(nc)
+		}()
+	}
+}
+
+// lastAccepts is for how long a closing listener still accepts.
+const lastAccepts = 10 * time.Millisecond
+
+// Close stops accepting. Connections that are open stay. Those that the kernel has queued already are accepted first:
+// closing the socket would reset them, though the client's connect has succeeded. Serve must be running, or never be
+// called.
+func (l *Listener) Close() {
+	if l.serving.Load() {
+		_ = l.tcp.SetDeadline(time.Now().Add(lastAccepts))
+		<-l.done
+	}
+	l.closed.Store(true)
+	_ = l.tcp.Close()
+}
+
+// Closed reports whether Close was called.
+func (l *Listener) Closed() bool { return l.closed.Load() }
+
+// Wait returns when every connection that the listener accepted has ended.
+func (l *Listener) Wait() { l.conns.Wait() }

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+)
+
+// A Proxy serves exchanges on the configuration that is current when they begin. It implements exchange.Handler.
+type Proxy struct {
+	metrics *telemetry.Metrics
+	access  *telemetry.AccessLog
+	current atomic.Pointer[Configuration]
+}
+
+// New returns a Proxy that answers 404 until Use.
+func New(metrics *telemetry.Metrics, access *telemetry.AccessLog) *Proxy {
+	p := &Proxy{metrics: metrics, access: access}
+	p.current.Store(&Configuration{Table: &router.Table{}})
+	return p
+}
+
+// A Configuration is what a Proxy serves. It is immutable but for the count of exchanges that use it.
+type Configuration struct {
+	Table *router.Table
+	Hash  string // for the access log
+	Via   bool   // add Via fields
+
+	replaced func()
+	users    atomic.Int64
+	retired  atomic.Bool
+	unused   atomic.Bool
+}
+
+// Use makes c the configuration of the exchanges that begin from now on. replaced is called once, when the last
+// exchange of the configuration before it is over: what that one alone used may be closed then.
+func (p *Proxy) Use(c *Configuration, replaced func()) {
+	old := p.current.Swap(c)
+	old.users.Add(1)
+	old.replaced = replaced
+	old.retired.Store(true)
+	old.leave()
+}
+
+// Current returns the configuration in use.
+func (p *Proxy) Current() *Configuration { return p.current.Load() }
+
+// enter returns the current configuration, which stays in use until leave.
+func (p *Proxy) enter() *Configuration {
+	for {
+		c := p.current.Load()
+		c.users.Add(1)
+		if !c.retired.Load() {
+			return c
+		}
+		c.leave() // it was replaced in between
+	}
+}
+
+func (c *Configuration) leave() {
+	if c.users.Add(-1) == 0 && c.retired.Load() && c.unused.CompareAndSwap(false, true) {
+		c.replaced()
+	}
+}

@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+)
+
+// find finds out who asks for what. It returns the route, or nil where the answer is made already.
+func find(x *exchange.Exchange, c *Configuration) *router.Route {
+	r := &x.Request
+	stripRequest(r)
+	if !x.NormalizePath() {
+		identify(x, nil)
+		x.Answer(400, exchange.BadRequest)
+		return nil
+	}
+	found := c.Table.Lookup(x)
+	if found.Service != nil {
+		identify(x, found.Service.Snapshot.TrustedProxies)
+		x.Record.Namespace, x.Record.Service = found.Service.Snapshot.Namespace, found.Service.Snapshot.Name
+	} else {
+		identify(x, nil)
+	}
+	switch {
+	case r.Method == exchange.CONNECT || r.Method == exchange.TRACE:
+		x.Answer(405, exchange.MethodRefused)
+		x.Response.Header.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		x.Response.Close = r.Method == exchange.CONNECT // the client may take what follows for a tunnel
+	case found.Health:
+		answerHealth(x, found.Service)
+	case found.Route == nil:
+		x.Answer(404, exchange.NoRoute)
+	default:
+		s := found.Route.Snapshot
+		x.Record.Route = s.Name
+		x.Idle = s.Timeouts.Idle
+		if s.Invalid == "" {
+			return found.Route
+		}
+		x.Answer(503, exchange.InvalidConfig)
+	}
+	return nil
+}
+
+// answerHealth answers for a service: 200 while at least one endpoint can serve, or where none is needed.
+func answerHealth(x *exchange.Exchange, s *router.Service) {
+	status, body := 200, `{"status":"healthy"}`+"\n"
+	needed, healthy := false, false
+	for _, route := range s.Routes {
+		if len(route.Snapshot.Clusters) > 0 {
+			needed = true
+			healthy = healthy || route.Group.Healthy()
+		}
+	}
+	if needed && !healthy {
+		status, body = 503, `{"status":"unhealthy"}`+"\n"
+	}
+	x.Record.Reason = exchange.HealthEndpoint
+	x.Response.Status = status
+	x.AnswerBody("application/json", []byte(body))
+	x.Response.Header.Add("Cache-Control", "no-store")
+}

@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+)
+
+// statusClientGone stands in the log for a client that went away before there was a response; nothing is sent.
+const statusClientGone = 499
+
+// forward tries endpoints until one answers, and makes the answer where none does.
+func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, c *Configuration) {
+	s := route.Snapshot
+	if len(s.Clusters) == 0 {
+		x.Answer(503, exchange.NoEndpoints)
+		return
+	}
+	addForwarding(x, c)
+	var tried upstream.Tried
+	endpoint, reason := route.Group.Pick(&tried)
+	if endpoint == nil {
+		x.Answer(503, reason)
+		return
+	}
+	budget := route.Group.Budget()
+	now := x.Record.Start
+	budget.Request(now)
+	var deadline exchange.Nanos
+	if s.Timeouts.Request > 0 {
+		deadline = now + exchange.Nanos(s.Timeouts.Request)
+	}
+	for {
+		failure := p.attempt(x, route, endpoint, now, deadline)
+		now = x.Record.UpstreamHead
+		if x.Record.Attempts < s.Retry.Attempts && retryable(x, s, failure) && (deadline == 0 || now < deadline) {
+			tried.Add(endpoint)
+			if next, _ := route.Group.Pick(&tried); next != nil && budget.Retry(now, s.Retry.BudgetPercent) {
+				x.ResetResponse()
+				endpoint = next
+				continue
+			}
+		}
+		if failure != nil {
+			answerFailure(x, failure)
+		}
+		return
+	}
+}
+
+// attempt asks one endpoint. It returns nil where there is a response.
+func (p *Proxy) attempt(
+	x *exchange.Exchange, route *router.Route, endpoint *upstream.Endpoint, now, deadline exchange.Nanos,
+) *exchange.Failure {
+	s := route.Snapshot
+	x.Record.Attempts++
+	x.Record.UpstreamStart = now
+	try := upstream.Try{Connect: s.Timeouts.Connect, Deadline: deadline, Idle: s.Timeouts.Idle}
+	if s.Retry.PerTryTimeout > 0 {
+		if at := now + exchange.Nanos(s.Retry.PerTryTimeout); deadline == 0 || at < deadline {
+			try.Deadline = at
+		}
+	}
+	for _, f := range route.Filters {
+		f.Attempt(x)
+	}
+	err := endpoint.RoundTrip(x, try)
+	x.Record.UpstreamHead = exchange.Now()
+	if err == nil {
+		endpoint.Report(x.Response.Status, nil)
+		return nil
+	}
+	var failure *exchange.Failure
+	if !errors.As(err, &failure) {
+		failure = &exchange.Failure{Reason: exchange.UpstreamReset, Sent: true, Err: err}
+	}
+	if !clientFault(failure.Reason) {
+		endpoint.Report(0, failure)
+		p.metrics.UpstreamError(failure.Reason)
+	}
+	return failure
+}
+
+// clientFault reports whether the client, and not the endpoint, ended an upload.
+func clientFault(reason exchange.Reason) bool {
+	switch reason {
+	case exchange.ClientReset, exchange.RequestTimeout, exchange.BadRequest, exchange.HeaderTooLarge:
+		return true
+	}
+	return false
+}
+
+// retryable reports whether another try is safe: nothing was sent; or the request is idempotent, its body was not
+// consumed, and there was no byte of a response (RFC 9110 §9.2.2), or a status that the user wants tried again.
+func retryable(x *exchange.Exchange, s *snapshot.Route, failure *exchange.Failure) bool {
+	r := &x.Request
+	if failure == nil {
+		return len(s.Retry.Codes) > 0 && r.Method.Idempotent() && r.Body == nil && slices.Contains(s.Retry.Codes, x.Response.Status)
+	}
+	switch failure.Reason {
+	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamReset, exchange.UpstreamTimeout:
+		return !failure.BodyRead && (!failure.Sent || r.Method.Idempotent())
+	}
+	return false
+}
+
+// answerFailure makes the answer of a request that no endpoint answered.
+func answerFailure(x *exchange.Exchange, failure *exchange.Failure) {
+	status := 502
+	switch failure.Reason {
+	case exchange.UpstreamTimeout, exchange.ConnectTimeout:
+		status = 504
+	case exchange.RequestTimeout:
+		status = 408
+	case exchange.BadRequest:
+		status = 400
+	case exchange.HeaderTooLarge:
+		status = 431
+	case exchange.ClientReset:
+		x.ResetResponse()
+		x.Response.Status, x.Record.Reason = statusClientGone, exchange.ClientReset
+		return
+	}
+	x.Answer(status, failure.Reason)
+	x.Response.Close = clientFault(failure.Reason)
+}

@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+)
+
+// Serve implements exchange.Handler: the whole way of a request. It waits for the network in two places alone: for a
+// response's head, in forward, and for bodies, in respond.
+func (p *Proxy) Serve(x *exchange.Exchange) {
+	c := p.enter()
+	defer c.leave()
+	p.metrics.ActiveRequests.Inc()
+	defer p.metrics.ActiveRequests.Dec()
+
+	route := find(x, c)
+	if route == nil {
+		p.respond(x, nil, c)
+		return
+	}
+	passed := 0
+	for _, f := range route.Filters {
+		passed++
+		if f.Request(x) == filter.Respond {
+			break
+		}
+	}
+	if x.Response.Status == 0 {
+		p.forward(x, route, c)
+	}
+	for _, f := range route.Filters[:passed] {
+		f.Response(x)
+	}
+	p.respond(x, route, c)
+	for _, f := range route.Filters[:passed] {
+		f.Done(x)
+	}
+}
+
+// Refuse implements exchange.Handler.
+func (p *Proxy) Refuse(x *exchange.Exchange, status int, reason exchange.Reason) {
+	c := p.enter()
+	defer c.leave()
+	x.ClientIP = x.Conn.Remote.Addr().Unmap()
+	x.MakeRequestID()
+	x.Answer(status, reason)
+	p.respond(x, nil, c)
+}
+
+// respond sends the response, and writes down what became of it.
+func (p *Proxy) respond(x *exchange.Exchange, route *router.Route, c *Configuration) {
+	finishResponse(x, c)
+	x.Record.Status = x.Response.Status
+	switch x.Response.Status {
+	case statusClientGone: // nobody is there to answer
+	case 101:
+		p.metrics.ActiveRequests.Dec()
+		p.metrics.OpenTunnels.Inc()
+		p.passOn(x)
+		p.metrics.OpenTunnels.Dec()
+		p.metrics.ActiveRequests.Inc()
+	default:
+		p.passOn(x)
+	}
+	p.record(x, route, c)
+}
+
+// passOn gives the response to the client's side, and the endpoint's connection back.
+func (p *Proxy) passOn(x *exchange.Exchange) {
+	if err := x.Downstream.Respond(x); err != nil {
+		reason := exchange.ClientReset
+		var failure *exchange.Failure
+		if errors.As(err, &failure) {
+			reason = failure.Reason
+		}
+		x.Record.Reason = reason
+	}
+	if stream := x.Response.Stream; stream != nil {
+		x.Response.Stream = nil
+		stream.Release()
+	}
+}
+
+// record counts the exchange and logs it.
+func (p *Proxy) record(x *exchange.Exchange, route *router.Route, c *Configuration) {
+	r := &x.Record
+	r.End = exchange.Now()
+	if r.Start == 0 {
+		r.Start = r.End
+	}
+	if route != nil {
+		route.Metrics.Observe(x)
+	} else {
+		p.metrics.NoRoute().Observe(x)
+	}
+	if p.access.Enabled() {
+		p.access.Log(x, c.Hash)
+	}
+}
