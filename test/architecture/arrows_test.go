@@ -21,6 +21,7 @@ import (
 
 // A goPackage is what `go list` says of one package.
 type goPackage struct {
+	Name         string
 	ImportPath   string
 	Dir          string
 	Standard     bool
@@ -86,7 +87,7 @@ var list = sync.OnceValues(func() (world, error) {
 		}
 	}
 	command := exec.Command("go", "list", "-deps", "-e",
-		"-json=ImportPath,Dir,Standard,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports", "./...")
+		"-json=Name,ImportPath,Dir,Standard,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports", "./...")
 	command.Dir = filepath.Join("..", "..")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

@@ -92,16 +92,23 @@ func TestOversizeIsSeen(t *testing.T) {
 	}
 }
 
-// A package says in doc.go what it is for.
-func TestEveryPackageHasADoc(t *testing.T) {
+// documented reports whether a text begins with what a package or a command is for.
+var documented = regexp.MustCompile(`\A(// (Package|Command) |/\*\n?(Package|Command) )`)
+
+// A package says in doc.go what it is for; a command may do so in main.go, where people look first.
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	for _, p := range load(t).own() {
-		text, err := os.ReadFile(filepath.Join(p.Dir, "doc.go"))
+		place := "doc.go"
+		if !slices.Contains(p.GoFiles, place) && p.Name == "main" {
+			place = "main.go"
+		}
+		text, err := os.ReadFile(filepath.Join(p.Dir, place))
 		if err != nil {
 			t.Errorf("%s has no doc.go", p.name())
 			continue
 		}
-		if !regexp.MustCompile(`(?m)^(// (Package|Command) |/\*\n?(Package|Command) )`).Match(text) {
-			t.Errorf("%s: doc.go does not begin with // Package or // Command and what it is for", p.name())
+		if !documented.Match(text) {
+			t.Errorf("%s: %s does not begin with // Package or // Command and what it is for", p.name(), place)
 		}
 	}
 }

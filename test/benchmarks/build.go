@@ -17,6 +17,7 @@ const caddyModule = "github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9"
 
 // oursProxy is our program: the given binary, or one built into dir from the source tree around the working directory.
 func oursProxy(ctx context.Context, binary, dir string, profile bool) (goProxy, error) {
+	version := filepath.Base(binary)
 	if binary == "" {
 		gomod, err := goTool(ctx, "env", "GOMOD")
 		if err != nil {
@@ -28,12 +29,14 @@ func oursProxy(ctx context.Context, binary, dir string, profile bool) (goProxy, 
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return goProxy{}, fmt.Errorf("building our program: %w: %s", err, out)
 		}
+		version = revision(ctx, cmd.Dir)
 	}
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return goProxy{}, err
 	}
 	return goProxy{
+		version: version,
 		program: peers.Program{Name: Ours, Path: binary},
 		env:     []string{"WORKER_THREADS=1"},
 		args: func(file string) []string {
@@ -65,10 +68,22 @@ func caddyProxy(ctx context.Context, dir string) (goProxy, error) {
 		}
 	}
 	return goProxy{
+		version: "Caddy " + version + " (Go module)",
 		program: peers.Program{Name: Caddy, Path: path},
 		env:     []string{"GOMAXPROCS=1", "HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_DATA_HOME=" + dir},
 		args:    func(file string) []string { return []string{"run", "--config", file} },
 	}, nil
+}
+
+// revision names the commit of a source tree.
+func revision(ctx context.Context, dir string) string {
+	cmd := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=10")
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil { // a source archive, or no git
+		return "built from source"
+	}
+	return "commit " + strings.TrimSpace(string(out))
 }
 
 // goTool runs the go command and returns what it prints.

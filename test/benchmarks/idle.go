@@ -81,10 +81,13 @@ func settled(ctx context.Context, quiet time.Duration, size func() (int64, error
 		if err != nil {
 			return 0, err
 		}
-		if diff := n - base; diff > settleBytes || diff < -settleBytes {
+		diff := n - base
+		switch {
+		case time.Since(start) >= settleLimit:
+			return n, nil
+		case diff > settleBytes || diff < -settleBytes:
 			base, since = n, time.Now()
-		}
-		if time.Since(since) >= quiet || time.Since(start) >= settleLimit {
+		case time.Since(since) >= quiet:
 			return n, nil
 		}
 		select {

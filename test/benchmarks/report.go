@@ -113,7 +113,7 @@ func (r Report) conditions(b *strings.Builder) {
 	for _, name := range slices.Sorted(maps.Keys(r.versions)) {
 		fmt.Fprintf(b, "- %s: %s\n", name, r.versions[name])
 	}
-	fmt.Fprintf(b, "- %d rounds of %s for each proxy (idle connections: %d rounds, each with a fresh process); another proxy begins in each round\n",
+	fmt.Fprintf(b, "- rounds: %d, with %s for each proxy (idle connections: %d, each with a fresh process); another proxy begins in each round\n",
 		r.opt.Rounds, r.opt.Duration, min(r.opt.Rounds, idleRounds))
 	b.WriteString("- one CPU for the proxies (nginx with one worker, HAProxy with one thread, Go proxies with one processor for goroutines), " +
 		"another one for wrk and for the origin, an nginx that answers as cheaply as it can; with large bodies it is that one which limits requests/s\n")

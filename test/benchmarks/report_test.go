@@ -42,7 +42,7 @@ func TestMarkdown(t *testing.T) {
 		"| 10,000 idle keep-alive clients | 20.0 KiB each | ≤ 12 KiB of resident memory each | **MISSED** | 1 |\n",
 		"](benchmarks.svg)\n",
 		"| tiny response, 64 keep-alive clients | nginx | 20.0 | 1.00 | 40000 | 1.00 ms | 2.00 ms | 40.0 MiB |\n|  | pingora-proxy | 15.0 | 0.75 |",
-		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- nginx: nginx/1.22.1\n- 7 rounds of 5s",
+		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- nginx: nginx/1.22.1\n- rounds: 7, with 5s",
 		"- tiny64: `wrk -t1 -c64 -d5s",
 		"- tiny64: a round was repeated: nginx: 3 socket \\| errors\n",
 		"\n" + notesBegin + "\n" + notesEnd + "\n",
