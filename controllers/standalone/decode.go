@@ -22,16 +22,17 @@ type decoder struct {
 	places  map[string]place // of fields, list items and map entries, by their paths in the API's spelling
 	faults  []fault
 
-	// Fields that are missing only because what stands there could not be read, and objects with unknown fields: that
-	// something is missing there is no news.
+	// What is wrong elsewhere already: values that could not be read, fields that a misspelt one was probably meant to be,
+	// and objects with unknown fields. That something is missing there is no news.
 	unread  map[string]bool
+	meant   map[string]bool
 	spoiled map[string]bool
 }
 
 func newDecoder(s *shapes, body ast.Node) *decoder {
 	d := &decoder{
 		shapes: s, anchors: map[string][]*ast.AnchorNode{}, places: map[string]place{},
-		unread: map[string]bool{}, spoiled: map[string]bool{},
+		unread: map[string]bool{}, meant: map[string]bool{}, spoiled: map[string]bool{},
 	}
 	if body != nil {
 		ast.Walk(d, body)
@@ -190,8 +191,8 @@ func (d *decoder) merge(out []entry, seen map[string]place, m ast.Node, path str
 }
 
 func join(path, name string) string {
-	if path == "" {
-		return name
+	if path == "" || name == "" {
+		return path + name
 	}
 	return path + "." + name
 }
@@ -242,7 +243,7 @@ func (d *decoder) unknown(e entry, s *shape, path string) {
 	d.spoiled[path] = true
 	if near := v1alpha1.Nearest(e.key, s.names(d.camel)); near != "" {
 		message += "; did you mean `" + near + "`?"
-		d.unread[join(path, s.fields[s.byName[near]].json)] = true
+		d.meant[join(path, s.fields[s.byName[near]].json)] = true
 	}
 	d.failAs(e.at, join(d.show(path), e.key), message)
 }
@@ -254,8 +255,11 @@ func (d *decoder) value(n ast.Node, at place, v reflect.Value, path string) {
 		if d.resolve(n, at, path) == nil {
 			return
 		}
-		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, at, v.Elem(), path)
+		into := reflect.New(v.Type().Elem())
+		d.value(n, at, into.Elem(), path)
+		if !d.unread[path] {
+			v.Set(into)
+		}
 	case reflect.Struct:
 		d.object(n, at, v, path)
 	case reflect.Slice:
@@ -370,15 +374,13 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 		}
 		v.SetBool(b.Value)
 	default:
-		if _, ok := n.(*ast.IntegerNode); !ok && isString {
-			if _, err := parseInteger(text); err == nil {
-				d.fail(at, path, "must be an integer; write %s without quotes", text)
-				return
-			}
-		}
 		i, err := parseInteger(text)
-		if err != nil {
+		switch t := n.GetToken().Type; {
+		case err != nil:
 			d.fail(at, path, "must be an integer, in decimal digits")
+			return
+		case isString && (t == token.SingleQuoteType || t == token.DoubleQuoteType):
+			d.fail(at, path, "must be an integer; write %s without quotes", text)
 			return
 		}
 		v.SetInt(i)

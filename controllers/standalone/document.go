@@ -167,7 +167,7 @@ func (d *document) faults() []Problem {
 func (d *document) validate(service int, from v1alpha1.Origin) []Problem {
 	var out []Problem
 	for _, e := range d.config.Services[service].Validate(d.path(service), from) {
-		if e.Type == field.ErrorTypeRequired && d.excused(e) {
+		if d.decoder.unread[e.Field] || e.Type == field.ErrorTypeRequired && d.excused(e) {
 			continue
 		}
 		out = append(out, d.problem(e.Field, e.Detail))
@@ -176,11 +176,15 @@ func (d *document) validate(service int, from v1alpha1.Origin) []Problem {
 }
 
 func (d *document) excused(e *field.Error) bool {
-	unread := d.decoder.unread
 	if strings.HasPrefix(e.Detail, "set `upstreams` or") {
-		return unread[e.Field+".upstreams"] || unread[e.Field+".backends"] || unread[e.Field+".routes"]
+		for _, name := range []string{".upstreams", ".backends", ".routes"} {
+			if at := e.Field + name; d.decoder.unread[at] || d.decoder.meant[at] {
+				return true
+			}
+		}
+		return false
 	}
-	return unread[e.Field] || d.decoder.spoiled[e.Field]
+	return d.decoder.meant[e.Field] || d.decoder.spoiled[e.Field]
 }
 
 // entry is a service for the translation.

@@ -3,7 +3,6 @@ package standalone
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -224,6 +223,3 @@ func folders(path string) []string {
 	}
 	return out
 }
-
-// String describes the source for logs.
-func (s *Source) String() string { return fmt.Sprintf("configuration %s", s.options.Path) }
