@@ -118,7 +118,7 @@ func (b *Bench) prepare(ctx context.Context) error {
 		return err
 	}
 	if slices.Contains(b.opt.Contenders, Ours) {
-		if b.ours, err = oursProxy(ctx, b.opt.Binary, b.dir, b.opt.Profile != ""); err != nil {
+		if b.ours, err = oursProxy(ctx, b.opt.Binary, b.dir); err != nil {
 			return err
 		}
 	}

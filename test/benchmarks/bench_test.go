@@ -92,9 +92,10 @@ func TestConfigurations(t *testing.T) {
 			[]string{
 				"access_log: {path: 'off'}", "bind_address: '127.0.0.1:1'", "upstreams: ['127.0.0.1:2']",
 				"admin: {bind_address: '127.0.0.1:3'}", "metrics: {bind_address: '127.0.0.1:4'}",
-			}, nil,
+			}, []string{"pprof"},
 		},
 		{"ours.yaml", settings{AccessLog: "/l"}, []string{"access_log: {path: '/l'}"}, nil},
+		{"ours.yaml", settings{Profile: true}, []string{", pprof: true}"}, nil},
 	} {
 		text, err := tc.set.render(tc.file)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 const caddyModule = "github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9"
 
 // oursProxy is our program: the given binary, or one built into dir from the source tree around the working directory.
-func oursProxy(ctx context.Context, binary, dir string, profile bool) (goProxy, error) {
+func oursProxy(ctx context.Context, binary, dir string) (goProxy, error) {
 	version := filepath.Base(binary)
 	if binary == "" {
 		gomod, err := goTool(ctx, "env", "GOMOD")
@@ -39,13 +39,7 @@ func oursProxy(ctx context.Context, binary, dir string, profile bool) (goProxy, 
 		version: version,
 		program: peers.Program{Name: Ours, Path: binary},
 		env:     []string{"WORKER_THREADS=1"},
-		args: func(file string) []string {
-			args := []string{"--config", file}
-			if profile {
-				args = append(args, "--pprof")
-			}
-			return args
-		},
+		args:    func(file string) []string { return []string{"--config", file} },
 	}, nil
 }
 

@@ -35,6 +35,8 @@ type settings struct {
 	Splice string
 	// Admin and Metrics are the addresses of ours for these.
 	Admin, Metrics string
+	// Profile lets ours serve profiles.
+	Profile bool
 }
 
 func (s settings) render(name string) (string, error) {
@@ -60,7 +62,7 @@ type contender struct {
 // start starts the contender called name for a row.
 func (b *Bench) start(ctx context.Context, name string, row Row, originAddr string) (*contender, error) {
 	c := &contender{name: name, stop: func() error { return nil }}
-	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row)}
+	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != ""}
 	if row.AccessLog {
 		log, err := newLogFile(filepath.Join(b.dir, name+"-access.log"))
 		if err != nil {

@@ -1,6 +1,9 @@
 package peers
 
 import (
+	"context"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -24,5 +27,46 @@ func TestServerFiles(t *testing.T) {
 	}
 	if got := strings.Join(args, " "); got != "-db -f /d/haproxy.conf" {
 		t.Errorf("haproxy is run with %s", got)
+	}
+}
+
+func TestServersAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		start func(context.Context, Config) (*Server, error)
+		text  func(addr string) string
+	}{
+		{"nginx", StartNginx, func(addr string) string { return "server { listen " + addr + "; return 200 ok; }" }},
+		{"haproxy", StartHAProxy, func(addr string) string {
+			return "defaults\nmode http\ntimeout connect 5s\ntimeout client 5s\ntimeout server 5s\n" +
+				"frontend f\nbind " + addr + "\nhttp-request return status 200 content-type text/plain string ok"
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var dir string
+			s, err := tc.start(t.Context(), Config{CPU: AnyCPU, Text: func(addr, d string) string {
+				dir = d
+				return tc.text(addr)
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := Answers("http://" + s.Addr)(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if s.Dir != dir {
+				t.Errorf("its directory is %s, its configuration was told %s", s.Dir, dir)
+			}
+			stop(t, s)
+			if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("its directory is left behind: %v", err)
+			}
+		})
+		t.Run(tc.name+" with a mistake", func(t *testing.T) {
+			_, err := tc.start(t.Context(), Config{CPU: AnyCPU, Text: func(string, string) string { return "no-such-word;" }})
+			if err == nil || !strings.Contains(err.Error(), "no-such-word") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
