@@ -19,6 +19,7 @@ FUZZTIME   ?= 20s
 BENCH_FLAGS ?=
 # TEST_FLAGS are added to every `go test`, e.g. make test TEST_FLAGS='-run TestDrain -v'
 TEST_FLAGS ?=
+LINT_FLAGS ?=
 
 # golangci-lint keeps its results here, beside the tools themselves.
 export GOLANGCI_LINT_CACHE := $(CACHE)/golangci-lint
@@ -50,10 +51,10 @@ generate: ## Write what is generated from the types: the field reference and the
 	go generate ./api/...
 
 .PHONY: lint
-lint: ## Check style, mistakes and the arrows between packages (builds golangci-lint once)
+lint: ## Check style, mistakes and the arrows between packages (LINT_FLAGS=--fix mends what it can)
 	@linter=$$(hack/tool.sh golangci-lint); \
-	echo "golangci-lint run"; \
-	"$$linter" run --allow-parallel-runners ./...
+	echo "golangci-lint run $(LINT_FLAGS)"; \
+	"$$linter" run --allow-parallel-runners $(LINT_FLAGS) ./...
 
 .PHONY: verify
 verify: ## Check that generated files, modules, format and wording are in order
