@@ -108,7 +108,7 @@ func (c *Cluster) Update(s *snapshot.Cluster) {
 			events = append(events, m.endpoint.endEjection()...)
 		}
 	}
-	c.refresh()
+	events = append(events, c.refresh()...)
 	c.mu.Unlock()
 	c.owner.emit(events)
 }
@@ -146,19 +146,21 @@ func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 			added = true
 		}
 	}
+	for _, e := range removed {
+		e.stopEjection()
+	}
+	var events []event
 	if added || len(removed) > 0 || !slices.Equal(members, old) {
-		c.store(members)
+		events = c.store(members)
 	}
 	if added || len(removed) > 0 {
 		c.announce()
-	}
-	for _, e := range removed {
-		e.stopEjection()
 	}
 	c.mu.Unlock()
 	for _, e := range removed {
 		e.idle.close()
 	}
+	c.owner.emit(events)
 }
 
 // announce tells those who wait for Changed. The caller holds c.mu.
@@ -168,10 +170,11 @@ func (c *Cluster) announce() {
 }
 
 // refresh makes the balance anew, after an endpoint's state or the algorithm changed. The caller holds c.mu.
-func (c *Cluster) refresh() { c.store(c.set.Load().members) }
+func (c *Cluster) refresh() []event { return c.store(c.set.Load().members) }
 
 // store publishes members. The caller holds c.mu.
-func (c *Cluster) store(members []member) {
+func (c *Cluster) store(members []member) []event {
+	events := c.pardon(members)
 	old := c.set.Load()
 	next := &set{members: members}
 	next.balance = newBalance(c.settings.Load().Algorithm, members, &c.position, old.balance)
@@ -179,6 +182,7 @@ func (c *Cluster) store(members []member) {
 	if (len(old.balance.endpoints) == 0) != (len(next.balance.endpoints) == 0) {
 		c.owner.epoch.Add(1) // after the store: a group that sees the new number sees the new set
 	}
+	return events
 }
 
 // Pick chooses an endpoint that tried, which may be nil, does not hold. Where there is none it says why: NoEndpoints, or

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -94,38 +95,75 @@ func (e *Endpoint) eject(reason string) {
 		c.mu.Lock()
 		var events []event
 		if e.ejection.timer == timer {
-			events = e.endEjection()
-			c.refresh()
+			events = append(e.endEjection(), c.refresh()...)
 		}
 		c.mu.Unlock()
 		c.owner.emit(events)
 	})
 	j.timer = timer
-	c.refresh()
+	events := []event{{kind: ejected, endpoint: e, reason: reason, duration: d, count: j.count}}
+	events = append(events, c.refresh()...)
 	c.mu.Unlock()
-	c.owner.emit([]event{{kind: ejected, endpoint: e, reason: reason, duration: d, count: j.count}})
+	c.owner.emit(events)
 }
 
-// mayEject reports whether e may be ejected too: never more than the percentage of the cluster's endpoints, and never
-// the last one that can serve unless the percentage is 100. The caller holds c.mu.
-func (c *Cluster) mayEject(e *Endpoint, percent int) bool {
-	total, out, member := 0, 0, false
-	s := c.set.Load()
-	for _, m := range s.members {
+// A census is how many of the endpoints that have a weight are in which state.
+type census struct{ total, serving, ejected int }
+
+func count(members []member) (n census) {
+	for _, m := range members {
 		if m.weight == 0 {
 			continue
 		}
-		total++
-		if m.endpoint.ejection.timer != nil {
-			out++
+		n.total++
+		if m.endpoint.available() {
+			n.serving++
 		}
-		member = member || m.endpoint == e
+		if m.endpoint.ejection.timer != nil {
+			n.ejected++
+		}
 	}
-	if !member || (out+1)*100 > percent*total {
+	return n
+}
+
+// tolerable reports whether so many may be ejected: no more than the percentage and, unless that is 100, never so that
+// none can serve.
+func (n census) tolerable(percent int) bool {
+	return n.ejected*100 <= percent*n.total && (n.serving > 0 || percent >= 100)
+}
+
+// mayEject reports whether e may be ejected too. The caller holds c.mu.
+func (c *Cluster) mayEject(e *Endpoint, percent int) bool {
+	members := c.set.Load().members
+	if !slices.ContainsFunc(members, func(m member) bool { return m.endpoint == e && m.weight > 0 }) {
 		return false
 	}
-	left := s.balance.endpoints
-	return percent >= 100 || len(left) > 1 || len(left) == 1 && left[0] != e
+	n := count(members)
+	n.ejected++
+	if e.available() {
+		n.serving--
+	}
+	return n.tolerable(percent)
+}
+
+// pardon ends ejections, those that are over first, until what remains is tolerable: endpoints that left, or that their
+// checks took out, may have made the ejected ones too large a share. The caller holds c.mu and publishes members.
+func (c *Cluster) pardon(members []member) (events []event) {
+	passive := c.settings.Load().Passive
+	if passive == nil {
+		return nil
+	}
+	for n := count(members); n.ejected > 0 && !n.tolerable(passive.MaxEjectionPercent); n = count(members) {
+		var first *Endpoint
+		for _, m := range members {
+			if e := m.endpoint; m.weight > 0 && e.ejection.timer != nil &&
+				(first == nil || e.ejection.until.Before(first.ejection.until)) {
+				first = e
+			}
+		}
+		events = append(events, first.endEjection()...)
+	}
+	return events
 }
 
 // endEjection brings an ejected endpoint back. The caller holds cluster.mu and refreshes the cluster.

@@ -84,8 +84,8 @@ func (e *Endpoint) Checked(err error) {
 // setHealth changes the endpoint's health. The caller holds cluster.mu.
 func (e *Endpoint) setHealth(healthy bool, reason string) []event {
 	e.unhealthy = !healthy
-	e.cluster.refresh()
-	return []event{{kind: healthChanged, endpoint: e, healthy: healthy, reason: reason}}
+	events := []event{{kind: healthChanged, endpoint: e, healthy: healthy, reason: reason}}
+	return append(events, e.cluster.refresh()...)
 }
 
 // forgetChecks makes the endpoint healthy as a new one is. The caller holds cluster.mu and refreshes the cluster.

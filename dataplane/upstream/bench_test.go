@@ -1,0 +1,136 @@
+package upstream
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// onPipe puts an idle connection without an endpoint into the pool.
+func onPipe(t testing.TB, e *Endpoint) {
+	t.Helper()
+	near, far := net.Pipe()
+	t.Cleanup(func() { _ = far.Close() })
+	e.inFlight.Add(1)
+	e.done(http1.NewClientConn(near, http1.ClientOptions{Sweeper: e.cluster.owner.options.Sweeper, Done: e.done}), true)
+}
+
+// take does what a request does to endpoint and pool around its round trip.
+func take(e *Endpoint) {
+	e.requests.Add(1)
+	e.inFlight.Add(1)
+	e.done(e.idle.get(), true)
+	e.Report(200, nil)
+}
+
+func TestNothingIsAllocatedForARequest(t *testing.T) {
+	cs := grouped(t, 2, 2)
+	single := cs.Group("single", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}})
+	several := cs.Group("several", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}})
+	e := endpoint(t, cs.Get("a"), 11)
+	onPipe(t, e)
+	cases := map[string]func(){
+		"pool": func() { take(e) },
+		"single group": func() {
+			var tried Tried
+			first, _ := single.Pick(&tried)
+			tried.Add(first)
+			single.Pick(&tried)
+		},
+		"group of several": func() {
+			var tried Tried
+			first, _ := several.Pick(&tried)
+			tried.Add(first)
+			several.Pick(&tried)
+		},
+		"budget": func() {
+			several.Budget().Request(1)
+			several.Budget().Retry(1, 20)
+		},
+	}
+	for name, a := range algorithms {
+		c := newTestCluster(t, a, 1, 2, 3)
+		cases[name] = func() {
+			var tried Tried
+			first, _ := c.Pick(&tried)
+			tried.Add(first)
+			c.Pick(&tried)
+		}
+	}
+	for name, f := range cases {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for name, a := range algorithms {
+		for _, n := range []int{3, 300} {
+			for _, weight := range []uint32{1, 3} {
+				weights := slices.Repeat([]uint32{1}, n)
+				weights[0] = weight
+				c := newTestCluster(b, a, weights...)
+				b.Run(fmt.Sprintf("%s/%d endpoints, weight %d", name, n, weight), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						c.Pick(nil)
+					}
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkGroupPick(b *testing.B) {
+	cs := grouped(b, 2, 2)
+	g := cs.Group("route", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}})
+	b.ReportAllocs()
+	for b.Loop() {
+		g.Pick(nil)
+	}
+}
+
+func BenchmarkPickParallel(b *testing.B) {
+	c := newTestCluster(b, snapshot.RoundRobin, 1, 1, 1)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			c.Pick(nil)
+		}
+	})
+}
+
+func BenchmarkPool(b *testing.B) {
+	_, e := clusterOf(b, Options{}, addr(1))
+	onPipe(b, e)
+	b.ReportAllocs()
+	for b.Loop() {
+		take(e)
+	}
+}
+
+func BenchmarkPoolParallel(b *testing.B) {
+	_, e := clusterOf(b, Options{}, addr(1))
+	for range 64 {
+		onPipe(b, e)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			take(e)
+		}
+	})
+}
+
+func BenchmarkBudget(b *testing.B) {
+	var budget Budget
+	b.ReportAllocs()
+	for b.Loop() {
+		budget.Request(1)
+	}
+}
