@@ -75,24 +75,30 @@ func TestConfigurations(t *testing.T) {
 		without []string
 	}{
 		{
-			"nginx.conf", settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2"},
-			[]string{"listen 127.0.0.1:1 ", "server 127.0.0.1:2;", "keepalive 512;", "X-Forwarded-For"}, []string{"access_log"},
+			"nginx.conf",
+			settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2"},
+			[]string{"listen 127.0.0.1:1 ", "server 127.0.0.1:2;", "keepalive 512;", "X-Forwarded-For"},
+			[]string{"access_log"},
 		},
 		{"nginx.conf", settings{AccessLog: "/l"}, []string{"access_log /l json buffer=64k", "log_format json"}, nil},
 		{
-			"haproxy.cfg", settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2", Splice: SpliceOff},
-			[]string{"bind 127.0.0.1:1 ", "server origin 127.0.0.1:2 ", "option forwardfor", "http-reuse always"}, []string{"splice", "log-format", "log global"},
+			"haproxy.cfg",
+			settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2", Splice: SpliceOff},
+			[]string{"bind 127.0.0.1:1 ", "server origin 127.0.0.1:2 ", "option forwardfor", "http-reuse always"},
+			[]string{"splice", "log-format", "log global"},
 		},
 		{"haproxy.cfg", settings{Splice: SpliceAuto, AccessLog: "/l"}, []string{"option splice-auto", "log global", "log-format"}, []string{"splice-response"}},
 		{"haproxy.cfg", settings{Splice: SpliceAlways}, []string{"option splice-response"}, []string{"splice-auto"}},
 		{"caddy.json", settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2"}, []string{`"127.0.0.1:1"`, `"dial": "127.0.0.1:2"`}, []string{"filename"}},
 		{"caddy.json", settings{AccessLog: "/l"}, []string{`"filename": "/l"`}, nil},
 		{
-			"ours.yaml", settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2", Admin: "127.0.0.1:3", Metrics: "127.0.0.1:4"},
+			"ours.yaml",
+			settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2", Admin: "127.0.0.1:3", Metrics: "127.0.0.1:4"},
 			[]string{
 				"access_log: {path: 'off'}", "bind_address: '127.0.0.1:1'", "upstreams: ['127.0.0.1:2']",
 				"admin: {bind_address: '127.0.0.1:3'}", "metrics: {bind_address: '127.0.0.1:4'}",
-			}, []string{"pprof"},
+			},
+			[]string{"pprof"},
 		},
 		{"ours.yaml", settings{AccessLog: "/l"}, []string{"access_log: {path: '/l'}"}, nil},
 		{"ours.yaml", settings{Profile: true}, []string{", pprof: true}"}, nil},
