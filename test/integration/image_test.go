@@ -245,12 +245,12 @@ services:
 
 // imageAddress reads the log until it says where the service listens, and returns what it read.
 func imageAddress(log io.Reader) (logged, address string) {
-	listens := regexp.MustCompile(`127\.0\.0\.1:([0-9]+)`)
+	listens := regexp.MustCompile(`"msg":"listening",.*"bound":"([^"]+)"`)
 	for lines := bufio.NewReader(log); ; {
 		line, err := lines.ReadString('\n')
 		logged += line
-		if m := listens.FindStringSubmatch(line); m != nil && strings.Contains(line, "listening") {
-			return logged, "127.0.0.1:" + m[1]
+		if m := listens.FindStringSubmatch(line); m != nil {
+			return logged, m[1]
 		}
 		if err != nil {
 			return logged, ""
