@@ -92,9 +92,7 @@ func (cs *Clusters) sweep() {
 	age := uint32(max(cs.options.MaxIdleAge/sweepInterval, 1)) //nolint:gosec // seconds
 	for _, c := range cs.All() {
 		for _, m := range c.set.Load().members {
-			if m.endpoint.idle.size.Load() > 0 {
-				m.endpoint.idle.sweep(round, age)
-			}
+			m.endpoint.idle.sweep(round, age)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package upstream
 
+import "math/rand/v2"
+
 // leastRequest takes the less busy of two random endpoints ("power of two choices"): nearly as even as asking all of them,
 // without every request of a moment rushing to the same one. Busy is what is in flight, divided by the weight. The
 // draws are weighted too, so that equally busy ones share by weight.
@@ -7,16 +9,7 @@ func (b *balance) leastRequest(t *Tried) *Endpoint {
 	if len(b.endpoints) == 1 {
 		return b.firstUntried(b.endpoints[0], t)
 	}
-	i, j := b.draw(), b.draw()
-	for range 3 {
-		if i != j {
-			break
-		}
-		j = b.draw()
-	}
-	if i == j {
-		j = (i + 1) % len(b.endpoints)
-	}
+	i, j := b.drawTwo()
 	e, other := b.endpoints[i], b.endpoints[j]
 	if t != nil && t.n > 0 {
 		switch a, z := t.has(e), t.has(other); {
@@ -33,6 +26,30 @@ func (b *balance) leastRequest(t *Tried) *Endpoint {
 		return other
 	}
 	return e
+}
+
+// drawTwo returns two different places at random, by weight.
+func (b *balance) drawTwo() (i, j int) {
+	if b.sums == nil { // one random number does for both
+		r := rand.Uint64() //nolint:gosec // balancing keeps no secret
+		n := uint64(len(b.endpoints))
+		i, j = scale(r&^(1<<32-1), n), scale(r<<32, n-1)
+		if j >= i {
+			j++
+		}
+		return i, j
+	}
+	i, j = b.draw(), b.draw()
+	for range 3 {
+		if i != j {
+			return i, j
+		}
+		j = b.draw()
+	}
+	if i == j {
+		j = (i + 1) % len(b.endpoints)
+	}
+	return i, j
 }
 
 func (b *balance) firstUntried(e *Endpoint, t *Tried) *Endpoint {

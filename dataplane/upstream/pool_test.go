@@ -106,14 +106,14 @@ func TestJanitorClosesTheOld(t *testing.T) {
 	cs.sweep()
 	cs.sweep()
 	young := idleConns(t, e, o, 30)
-	if n := e.idle.size.Load(); n != 70 {
+	if n := e.idle.size(); n != 70 {
 		t.Fatalf("%d idle before any is old, want 70", n)
 	}
 	cs.sweep()
 	for _, nc := range old {
 		closed(t, nc)
 	}
-	if n := e.idle.size.Load(); n != 30 {
+	if n := e.idle.size(); n != 30 {
 		t.Errorf("%d idle, want 30", n)
 	}
 	cs.sweep()
@@ -121,7 +121,7 @@ func TestJanitorClosesTheOld(t *testing.T) {
 	for _, nc := range young {
 		closed(t, nc)
 	}
-	if n := e.idle.size.Load(); n != 0 {
+	if n := e.idle.size(); n != 0 {
 		t.Errorf("%d idle, want none", n)
 	}
 }
@@ -146,7 +146,7 @@ func TestJanitorClosesTheStale(t *testing.T) {
 		}
 	}
 	cs.sweep()
-	if n := e.idle.size.Load(); n != 30 {
+	if n := e.idle.size(); n != 30 {
 		t.Errorf("%d idle, want 30", n)
 	}
 	for i, nc := range far {

@@ -1,8 +1,8 @@
 package upstream
 
 import (
+	"math/bits"
 	"math/rand/v2"
-	"slices"
 )
 
 // random takes any endpoint, each as likely as its weight says.
@@ -21,13 +21,28 @@ func (b *balance) random(t *Tried) *Endpoint {
 
 // draw returns a place at random, by weight.
 func (b *balance) draw() int {
+	r := rand.Uint64() //nolint:gosec // balancing keeps no secret
 	if b.sums == nil {
-		return rand.IntN(len(b.endpoints)) //nolint:gosec // balancing keeps no secret
+		return scale(r, uint64(len(b.endpoints)))
 	}
-	ticket := rand.Uint64N(b.sums[len(b.sums)-1]) //nolint:gosec // see above
-	place, found := slices.BinarySearch(b.sums, ticket)
-	if found { // place i has the tickets from sums[i-1] up to sums[i], without it
-		place++
+	return b.place(uint64(scale(r, b.sums[len(b.sums)-1]))) //nolint:gosec // not negative
+}
+
+// scale makes an evenly distributed r one that is less than n. No value is more than n/2^64 likelier than another.
+func scale(r, n uint64) int {
+	high, _ := bits.Mul64(r, n)
+	return int(high) //nolint:gosec // less than n
+}
+
+// place returns the place that has a ticket: place i those from sums[i-1] up to sums[i], without it.
+func (b *balance) place(ticket uint64) int {
+	low, high := 0, len(b.sums)-1
+	for low < high {
+		if middle := (low + high) / 2; b.sums[middle] > ticket {
+			high = middle
+		} else {
+			low = middle + 1
+		}
 	}
-	return place
+	return low
 }

@@ -56,7 +56,7 @@ func (c *Cluster) Status() ClusterStatus {
 			Addr: e.addr, Weight: m.weight, Serving: m.weight > 0 && e.available(), Healthy: !e.unhealthy,
 			Failures: e.failures, LastCheck: e.checkedAt, Errors: int(e.errors.Load()),
 			Ejections: e.ejection.count, EjectedUntil: e.ejection.until,
-			InFlight: e.inFlight.Load(), Idle: int(e.idle.size.Load()), Requests: e.requests.Load(),
+			InFlight: e.inFlight.Load(), Idle: e.idle.size(), Requests: e.requests.Load(),
 		}
 		if last := e.lastError.Load(); last != nil {
 			es.LastError, es.LastErrorAt = last.text, last.at
