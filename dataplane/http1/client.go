@@ -405,7 +405,7 @@ func (c *ClientConn) interrupted(err error) {
 		c.fail(exchange.ClientReset, net.ErrClosed)
 		return
 	}
-	if c.timer.expired() {
+	if c.timer.expired() || c.upload.timer.expired() && c.upload.state == uploadRuns {
 		if c.upload.state == uploadExpects && (c.try.Deadline == 0 || exchange.Now() < c.try.Deadline) {
 			_ = c.nc.SetDeadline(time.Time{})
 			c.goOn()

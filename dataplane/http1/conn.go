@@ -41,9 +41,9 @@ type conn struct {
 	drainAt   atomic.Int64 // when a silent connection is closed while draining; 0: not draining
 	aborted   atomic.Bool
 	upstream  atomic.Pointer[ClientConn] // where the exchange waits, for abort
-	first     bool // nothing was served yet
-	probed    bool // looked at again since it fell silent
-	outside   bool // the next request is served outside step
+	first     bool                       // nothing was served yet
+	probed    bool                       // looked at again since it fell silent
+	outside   bool                       // the next request is served outside step
 	responded bool
 	closing   bool // ends after this exchange
 	linger    bool // the client may still be sending: see close

@@ -183,6 +183,9 @@ func (b *requestBody) moved(n int) {
 	b.x.Record.BytesIn += int64(n)
 }
 
+// spurious implements side.
+func (b *requestBody) spurious() bool { return b.timedOut() == nil }
+
 // cancel makes a Read that waits return.
 func (b *requestBody) cancel() {
 	b.canceled.Store(true)

@@ -113,14 +113,22 @@ func (c *conn) write(p []byte) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.aborted.Load() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return errClientReset
 		}
-		if c.timer.expired() {
+		if !c.spurious() {
 			return errClientSlow
 		}
-		_ = c.nc.SetWriteDeadline(time.Time{}) // woken for something else
 	}
+}
+
+// spurious implements side.
+func (c *conn) spurious() bool {
+	if c.timer.expired() || c.aborted.Load() {
+		return false
+	}
+	_ = c.nc.SetDeadline(time.Time{})
+	return true
 }
 
 // waits implements side: the client keeps a response waiting.

@@ -159,8 +159,7 @@ func (b *responseBody) fill(p []byte) (int, error) {
 		switch {
 		case n > 0:
 			return n, nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && !c.timer.expired() && c.upload.clientFault() == nil && !c.aborted():
-			_ = c.nc.SetDeadline(time.Time{}) // the deadline moved while the sweeper was at it
+		case errors.Is(err, os.ErrDeadlineExceeded) && b.spurious():
 			continue
 		case err == io.EOF && b.framing != LengthBody:
 			return 0, io.EOF
@@ -192,6 +191,16 @@ func (b *responseBody) plain() (*net.TCPConn, int64) {
 // waits implements side: the endpoint keeps the response waiting.
 func (b *responseBody) waits() {
 	b.c.timer.set(exchange.Now() + exchange.Nanos(b.c.try.Idle))
+}
+
+// spurious implements side.
+func (b *responseBody) spurious() bool {
+	c := b.c
+	if c.timer.expired() || c.upload.clientFault() != nil || c.aborted() {
+		return false
+	}
+	_ = c.nc.SetDeadline(time.Time{})
+	return true
 }
 
 // moved implements side.

@@ -1,8 +1,10 @@
 package http1
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -49,10 +51,13 @@ func putPipe(p pipe) {
 	}
 }
 
-// A side of a splice is told when it keeps the other one waiting, so that it can set and clear a deadline.
+// A side of a splice is told when it keeps the other one waiting, so that it can set and clear a deadline. spurious asks
+// whether a wait ended by a deadline that was not meant for it: the sweeper may be late by a request. It then clears
+// that deadline.
 type side interface {
 	waits()
 	moved(n int)
+	spurious() bool
 }
 
 // splice moves n bytes from src to dst without copying them through this process. readSide tells which side an error
@@ -97,7 +102,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 		return true
 	}
 	for n > 0 {
-		if err = reader.Read(pull); err == nil {
+		if err = call(reader.Read, pull, from); err == nil {
 			err = callErr
 		}
 		if err != nil {
@@ -109,7 +114,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 		held = got
 		from.moved(got)
 		for held > 0 {
-			if err = writer.Write(push); err == nil {
+			if err = call(writer.Write, push, to); err == nil {
 				err = callErr
 			}
 			if err != nil {
@@ -121,6 +126,16 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 		}
 	}
 	return false, nil
+}
+
+// call runs a RawConn's Read or Write, through deadlines that were not meant for it.
+func call(wait func(func(uintptr) bool) error, step func(uintptr) bool, s side) error {
+	for {
+		err := wait(step)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !s.spurious() {
+			return err
+		}
+	}
 }
 
 func spliceOnce(from, to, most int) (int, error) {

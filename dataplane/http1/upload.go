@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ type upload struct {
 	state uploadState
 	done  chan struct{} // takes one token when the goroutine ends
 	last  atomic.Bool   // all of the body was read; its end is being written
+	given atomic.Bool   // up: stop wants it to end
 	fault atomic.Pointer[error]
 	err   error // read when done
 }
@@ -41,6 +43,7 @@ func (u *upload) start(x *exchange.Exchange) {
 	}
 	u.state, u.err = uploadRuns, nil
 	u.last.Store(false)
+	u.given.Store(false)
 	u.fault.Store(nil)
 	u.timer.set(0)
 	if b, ok := x.Request.Body.(interface{ renew() }); ok {
@@ -94,11 +97,9 @@ func (u *upload) send(x *exchange.Exchange) error {
 			}
 		}
 		if len(out) > 0 {
-			u.waits()
-			if _, err := u.c.nc.Write(out); err != nil {
-				return errUpstreamWrite
+			if err := u.write(out); err != nil {
+				return err
 			}
-			u.moved(len(out))
 		}
 		if ended {
 			return nil
@@ -106,11 +107,35 @@ func (u *upload) send(x *exchange.Exchange) error {
 	}
 }
 
+func (u *upload) write(p []byte) error {
+	for {
+		u.waits()
+		n, err := u.c.nc.Write(p)
+		u.moved(n)
+		if err == nil {
+			return nil
+		}
+		p = p[n:]
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !u.spurious() {
+			return errUpstreamWrite
+		}
+	}
+}
+
+// spurious implements side.
+func (u *upload) spurious() bool {
+	if u.timer.expired() || u.c.timer.expired() || u.given.Load() || u.c.aborted() {
+		return false
+	}
+	_ = u.c.nc.SetWriteDeadline(time.Time{})
+	return true
+}
+
 // waits implements side: the endpoint keeps the upload waiting.
 func (u *upload) waits() { u.timer.set(exchange.Now() + exchange.Nanos(u.c.try.Idle)) }
 
 // moved implements side.
-func (u *upload) moved(int) { u.timer.set(0) }
+func (u *upload) moved(int) { u.timer.ease() }
 
 // wake implements sleeper: the endpoint does not take the body.
 func (u *upload) wake() { _ = u.c.nc.SetDeadline(time.Unix(1, 0)) }
@@ -152,6 +177,7 @@ func (u *upload) stop(x *exchange.Exchange) bool {
 			case <-grace.C:
 			}
 		}
+		u.given.Store(true)
 		_ = u.c.nc.SetWriteDeadline(time.Unix(1, 0))
 		if b, ok := x.Request.Body.(interface{ cancel() }); ok {
 			b.cancel()
