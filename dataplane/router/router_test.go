@@ -296,6 +296,17 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+func TestRecord(t *testing.T) {
+	for _, compiled := range []*Table{{}, table(t, one(&snapshot.Service{Name: "s"}, &snapshot.Route{Name: "r"}))} {
+		x := request("GET A.test:80/x/y")
+		compiled.Lookup(x)
+		x.Request.Host, x.Request.Path = []byte("b"), []byte("/z")
+		if string(x.Record.Host) != "A.test:80" || string(x.Record.Path) != "/x/y" {
+			t.Errorf("%q, %q", x.Record.Host, x.Record.Path)
+		}
+	}
+}
+
 // A path of many segments costs as much as the configuration's longest prefix, not as much as a client likes.
 func TestDeepPath(t *testing.T) {
 	compiled := table(t, one(&snapshot.Service{Name: "s"}, &snapshot.Route{Name: "r", Matches: []snapshot.Match{prefix("/a/a/b"), prefix("/a/a")}}))
@@ -307,19 +318,20 @@ func TestDeepPath(t *testing.T) {
 	}
 }
 
+// Regular expressions are left out: package regexp keeps its memory in a sync.Pool, which forgets some of it on purpose
+// under the race detector.
 func TestLookupAllocates(t *testing.T) {
 	match := snapshot.Match{
 		Path: "/api", Methods: []string{"GET"},
-		Headers: []snapshot.ValueMatch{{Name: "X-Beta", Value: "1"}, {Name: "Cookie", Value: "x=[0-9]", Regex: true}},
-		Query:   []snapshot.ValueMatch{{Name: "v w", Value: "a b"}, {Name: "r", Value: "^1", Regex: true}},
+		Headers: []snapshot.ValueMatch{{Name: "X-Beta", Value: "1"}, {Name: "Cookie", Value: "x=1"}},
+		Query:   []snapshot.ValueMatch{{Name: "v w", Value: "a b"}, {Name: "r", Value: "12"}},
 	}
 	l := one(&snapshot.Service{Name: "s", Hosts: []string{"*.example.com", "example.com"}, HealthPath: "/health"},
-		&snapshot.Route{Name: "r", Matches: []snapshot.Match{match, exact("/x"), regex("^/r/")}})
+		&snapshot.Route{Name: "r", Matches: []snapshot.Match{match, exact("/x")}})
 	compiled := table(t, l)
 	for _, x := range []*exchange.Exchange{
 		request("GET a.b.EXAMPLE.com:80/api/x?z&v+w=a%20b&r=12", "Accept: x", "x-beta: 1", "Cookie: x=1"),
 		request("GET example.com/x"),
-		request("GET example.com/r/1"),
 		request("GET example.com/health"),
 		request("GET other/x"),
 	} {

@@ -185,13 +185,15 @@ func (l *listener) host(configured string) (*host, error) {
 	return h, nil
 }
 
-// Lookup finds what a request is for, and sets x.PrefixLen where the route's path matched by more than its pattern:
-// the length of a prefix without the slash at its end, or of an exact path.
+// Lookup finds what a request is for. It sets x.PrefixLen, which is the length of a prefix without the slash at its end,
+// or of an exact path, and 0 for a regular expression; and it writes the host and the path that it looked for into
+// x.Record, before a filter rewrites them.
 //
 // A service's health path answers to GET and HEAD for the most specific host of the request, unless a route of that
 // host matches the path exactly; a prefix or a regular expression does not count.
 func (t *Table) Lookup(x *exchange.Exchange) Result {
 	x.PrefixLen = 0
+	x.Record.Host, x.Record.Path = x.Request.Host, x.Request.Path
 	slot := x.Conn.Listener
 	if slot < 0 || slot >= len(t.listeners) || t.listeners[slot] == nil {
 		return Result{}
