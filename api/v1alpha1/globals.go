@@ -10,6 +10,9 @@ type Config struct {
 	Services []ProxyServiceSpec `json:"services,omitempty"`
 }
 
+// MaxServices is the number of services that one process proxies at most.
+func MaxServices() int { return boundsOf("Config", "services").maxItems }
+
 // Globals are the settings of the whole process. Each has an environment variable, which beats the file:
 // `PINGORA_ADMIN_BIND_ADDRESS` for `admin.bind_address`, and so on.
 type Globals struct {

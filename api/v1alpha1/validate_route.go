@@ -140,7 +140,9 @@ func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
 		n++
 		errs = append(errs, f.Redirect.validate(path.Child("redirect"), r)...)
 	}
-	if n != 1 {
+	if n == 0 {
+		errs = append(errs, field.Required(path, "exactly one filter must be set per list entry"))
+	} else if n > 1 {
 		errs = append(errs, invalid(path, n, "exactly one filter must be set per list entry"))
 	}
 	return errs

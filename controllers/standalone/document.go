@@ -54,6 +54,9 @@ func readDocument(s *shapes, words map[string]bool, file string, node *ast.Docum
 		}
 	}
 	d.decoder.fill(entries, reflect.ValueOf(&d.config).Elem(), "")
+	if d.decoder.nodes > maxNodes {
+		d.config = v1alpha1.Config{} // a part of it would only look wrong in other ways
+	}
 	return d
 }
 

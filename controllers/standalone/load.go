@@ -266,6 +266,10 @@ func (l *loader) services(out *Loaded) {
 			l.origins = append(l.origins, origin{d, i})
 		}
 	}
+	if n := len(out.Services); n > v1alpha1.MaxServices() {
+		p := l.origins[n-1].document.problem("services", fmt.Sprintf("must have at most %d items, has %d", v1alpha1.MaxServices(), n))
+		l.problems = append(l.problems, p)
+	}
 	if len(out.Services) == 0 && len(l.problems) == 0 {
 		p := Problem{File: l.options.Path, Path: "services", Message: "must hold at least one service"}
 		if len(out.Files) == 1 {

@@ -18,11 +18,11 @@ import (
 const (
 	maxFileBytes = 2 << 20
 	maxTokens    = 500_000
-	maxDepth     = 64    // of brackets, and of dashes and question marks on one line
-	maxKeys      = 2000  // of one mapping
-	maxDocuments = 4096  // of one file
-	maxNodes     = 1e6   // decoded, aliases counted as often as they are used
-	maxProblems  = 1_000 // reported of one file
+	maxDepth     = 64      // of brackets, and of dashes and question marks on one line
+	maxKeys      = 2000    // of one mapping
+	maxDocuments = 4096    // of one file
+	maxNodes     = 500_000 // decoded, aliases counted as often as they are used
+	maxProblems  = 1_000   // reported of one file
 )
 
 // place is a position in a file. Lines and columns count from 1.
