@@ -110,8 +110,12 @@ func (p *Process) waitReady(ctx context.Context, ready func(context.Context) err
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	var last error
 	for {
-		last := ready(ctx)
+		// An attempt that the deadline cuts off hides why the ones before it failed.
+		if err := ready(ctx); err == nil || last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-p.exited:
 			return fmt.Errorf("%s exited before it was ready: %w: %s", p.name, errors.Join(p.err, errExited), p.stderr)
