@@ -87,7 +87,11 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		delete(d.open, address)
 		d.retire(l)
 	}
-	d.current, d.appliedAt = s, time.Now()
+	bound := make(map[string]string, len(d.open))
+	for address, l := range d.open {
+		bound[address] = l.Addr().String()
+	}
+	d.serving.Store(&serving{snapshot: s, since: time.Now(), bound: bound})
 	d.ready.Store(true)
 	return nil
 }

@@ -39,15 +39,14 @@ type DataPlane struct {
 	names    *names
 	gate     listener.Gate
 
-	mu        sync.Mutex // Apply, SetEndpoints and Drain have one writer
-	current   *snapshot.Snapshot
-	appliedAt time.Time
-	open      map[string]*openListener // by configured address
-	leaving   map[*openListener]struct{}
-	slots     []bool // the slots of the route table that are taken
-	filters   map[string]*liveFilter
-	draining  bool
+	mu       sync.Mutex               // Apply, SetEndpoints and Drain have one writer
+	open     map[string]*openListener // by configured address
+	leaving  map[*openListener]struct{}
+	slots    []bool // the slots of the route table that are taken
+	filters  map[string]*liveFilter
+	draining bool
 
+	serving atomic.Pointer[serving]
 	ready   atomic.Bool
 	stop    context.CancelFunc // of what runs in the background
 	running sync.WaitGroup
@@ -57,10 +56,10 @@ type DataPlane struct {
 func New(o Options) *DataPlane {
 	d := &DataPlane{
 		log: o.Log, metrics: o.Metrics, sweeper: http1.NewSweeper(),
-		current: &snapshot.Snapshot{},
-		open:    make(map[string]*openListener), leaving: make(map[*openListener]struct{}),
+		open: make(map[string]*openListener), leaving: make(map[*openListener]struct{}),
 		filters: make(map[string]*liveFilter),
 	}
+	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
 	d.proxy = proxy.New(o.Metrics, d.access)
 	d.clusters = upstream.New(upstream.Options{
@@ -78,6 +77,25 @@ func New(o Options) *DataPlane {
 
 // Ready reports whether a configuration is being served and the proxy is not about to stop.
 func (d *DataPlane) Ready() bool { return d.ready.Load() }
+
+// Snapshot returns the configuration that serves, and since when.
+func (d *DataPlane) Snapshot() (s *snapshot.Snapshot, since time.Time) {
+	at := d.serving.Load()
+	return at.snapshot, at.since
+}
+
+// Clusters returns the live state of all clusters.
+func (d *DataPlane) Clusters() []upstream.ClusterStatus { return d.clusters.Status() }
+
+// Bound returns the address that a configured one is bound to, with the port that was chosen for port 0.
+func (d *DataPlane) Bound(address string) string { return d.serving.Load().bound[address] }
+
+// serving is what Snapshot and Bound tell, readable while an Apply waits.
+type serving struct {
+	snapshot *snapshot.Snapshot
+	since    time.Time
+	bound    map[string]string
+}
 
 // SetEndpoints replaces the endpoints of one cluster, and leaves routes alone.
 func (d *DataPlane) SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error {
@@ -98,7 +116,7 @@ func (d *DataPlane) Drain(ctx context.Context) error {
 	d.ready.Store(false)
 	d.mu.Lock()
 	d.draining = true
-	limit := d.current.Limits.DrainTimeout
+	limit := d.serving.Load().snapshot.Limits.DrainTimeout
 	for address, l := range d.open {
 		delete(d.open, address)
 		d.retire(l)

@@ -48,7 +48,7 @@ func daemonize(source standalone.Options, pidFile string, stderr io.Writer) erro
 	if err != nil {
 		return fail(err)
 	}
-	defer ready.Close() //nolint:errcheck // only read from
+	defer ready.Close()                          //nolint:errcheck // only read from
 	cmd := exec.Command(program, os.Args[1:]...) //nolint:gosec // ourselves, with our own arguments
 	cmd.Env = append(os.Environ(), daemonMark+"=3")
 	cmd.ExtraFiles = []*os.File{report}

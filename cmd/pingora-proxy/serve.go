@@ -85,7 +85,7 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 }
 
 // errReload says that a reload failed; its reasons are in the log.
-var errReload = errors.New("see the log")
+var errReload = errors.New("the new configuration was refused: see the log")
 
 // A process is everything that runs beside the command itself.
 type process struct {
@@ -96,7 +96,6 @@ type process struct {
 	source  *standalone.Source
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	current *standalone.Loaded
 }
 
 // start brings the first configuration to serving.
@@ -108,9 +107,9 @@ func start(source standalone.Options, first *standalone.Loaded, log logr.Logger,
 	p.cancel = cancel
 	p.source = standalone.NewSource(source, log.WithName("config"), func(ok bool) {
 		if ok {
-			metrics.Reload(nil)
+			p.control.reloaded(nil)
 		} else {
-			metrics.Reload(errReload)
+			p.control.reloaded(errReload)
 		}
 	})
 	started := make(chan error, 1)
@@ -133,14 +132,14 @@ func start(source standalone.Options, first *standalone.Loaded, log logr.Logger,
 		p.plane.Close()
 		return nil, err
 	}
-	metrics.Reload(nil)
+	p.control.reloaded(nil)
 	log.Info("serving", "version", version, "services", len(first.Services), "config_hash", first.Snapshot.Hash)
 	return p, nil
 }
 
 // apply makes a configuration the one that serves, or leaves everything as it is.
 func (p *process) apply(ctx context.Context, next *standalone.Loaded) error {
-	commit, err := p.control.prepare(ctx, next)
+	commit, err := p.control.prepare(next)
 	if err != nil {
 		return err
 	}
@@ -158,7 +157,6 @@ func (p *process) apply(ctx context.Context, next *standalone.Loaded) error {
 	} else {
 		runtime.SetDefaultGOMAXPROCS() // by the cores and the CPU quota
 	}
-	p.current = next
 	return nil
 }
 
