@@ -58,7 +58,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	switch {
 	case redirects: // no endpoint is ever asked
 	case len(spec.Backends) > 0:
-		r.Clusters = t.balance(in, in.Owner()+"/"+spec.Name, nil, spec.Backends)
+		r.Clusters = t.balance(in, in.Owner()+"|"+spec.Name, nil, spec.Backends)
 	default:
 		r.Clusters = t.balance(in, in.Owner(), in.Spec.Upstreams, in.Spec.Backends)
 	}
