@@ -66,7 +66,8 @@ $apart "$binary" --config "$config" &
 proxy=$!
 
 up=''
-for ((i = 0; i < 150; i++)); do
+deadline=$((SECONDS + 30))
+while ((SECONDS < deadline)); do
 	alive "$demo" || fail 'the demo upstreams ended before they were ready; their message is above'
 	alive "$proxy" || fail 'the proxy ended before it was ready; its message is above'
 	if answers 3001 && answers 3002 && ready; then
@@ -75,7 +76,7 @@ for ((i = 0; i < 150; i++)); do
 	fi
 	sleep 0.1
 done
-[[ -n $up ]] || fail 'not ready after 15 seconds; see the messages above'
+[[ -n $up ]] || fail 'not ready after 30 seconds; see the messages above'
 
 cat <<EOF
 

@@ -107,8 +107,10 @@ var table = map[string]row{
 		libraries: []string{logr},
 	},
 	"dataplane/admin": {
+		// The filters, because it shows which ones a route has.
 		imports: []string{
-			"dataplane/snapshot", "dataplane/router", "dataplane/upstream", "dataplane/listener", "dataplane/telemetry",
+			"dataplane/snapshot", "dataplane/router", "dataplane/upstream", "dataplane/listener", "dataplane/filter",
+			"dataplane/telemetry",
 		},
 		libraries: []string{logr},
 	},
