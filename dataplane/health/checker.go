@@ -137,5 +137,5 @@ func (k *Checker) check(ctx context.Context, e *upstream.Endpoint, settings upst
 // jitter spreads checks by a tenth around their interval, so that those that began together drift apart.
 func jitter(interval time.Duration) time.Duration {
 	spread := interval / 10
-	return interval - spread + rand.N(2*spread+1) //nolint:gosec // spreading keeps no secret
+	return interval - spread + rand.N(2*spread+1)
 }

@@ -82,7 +82,7 @@ func (b *balance) pick(t *Tried) *Endpoint {
 
 // untried searches all endpoints, from a random one on.
 func (b *balance) untried(t *Tried) *Endpoint {
-	from := rand.IntN(len(b.endpoints)) //nolint:gosec // balancing keeps no secret
+	from := rand.IntN(len(b.endpoints))
 	for i := range b.endpoints {
 		if e := b.endpoints[(from+i)%len(b.endpoints)]; !t.has(e) {
 			return e

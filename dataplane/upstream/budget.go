@@ -26,7 +26,7 @@ type Budget struct {
 }
 
 func budgetSecond(now exchange.Nanos) uint64 {
-	return uint64(now/exchange.Nanos(time.Second)) & (1<<32 - 1) //nolint:gosec // the clock starts at 0
+	return uint64(now/exchange.Nanos(time.Second)) & (1<<32 - 1)
 }
 
 // Request counts a request, not its retries.
@@ -68,7 +68,7 @@ func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
 			retries += r.count
 		}
 	}
-	allowed := requests * uint64(percent) / 100 //nolint:gosec // a percentage
+	allowed := requests * uint64(percent) / 100
 	if retries >= max(allowed, minRetries) {
 		return false
 	}

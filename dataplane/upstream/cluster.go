@@ -123,7 +123,7 @@ func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 	for _, e := range endpoints {
 		addr := netip.AddrPortFrom(e.Addr.Addr().Unmap(), e.Addr.Port())
 		sum := uint64(weights[addr]) + uint64(e.Weight)
-		weights[addr] = uint32(min(sum, math.MaxUint32)) //nolint:gosec // bounded right here
+		weights[addr] = uint32(min(sum, math.MaxUint32))
 	}
 	members := make([]member, 0, len(weights))
 	var removed []*Endpoint

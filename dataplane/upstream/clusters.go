@@ -89,7 +89,7 @@ func (cs *Clusters) Run(ctx context.Context) {
 
 func (cs *Clusters) sweep() {
 	round := cs.round.Add(1)
-	age := uint32(max(cs.options.MaxIdleAge/sweepInterval, 1)) //nolint:gosec // seconds
+	age := uint32(max(cs.options.MaxIdleAge/sweepInterval, 1))
 	for _, c := range cs.All() {
 		for _, m := range c.set.Load().members {
 			m.endpoint.idle.sweep(round, age)

@@ -31,7 +31,7 @@ func (b *balance) leastRequest(t *Tried) *Endpoint {
 // drawTwo returns two different places at random, by weight.
 func (b *balance) drawTwo() (i, j int) {
 	if b.sums == nil { // one random number does for both
-		r := rand.Uint64() //nolint:gosec // balancing keeps no secret
+		r := rand.Uint64()
 		n := uint64(len(b.endpoints))
 		i, j = scale(r&^(1<<32-1), n), scale(r<<32, n-1)
 		if j >= i {

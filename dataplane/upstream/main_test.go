@@ -80,7 +80,7 @@ func newClusters(t testing.TB, o Options) *Clusters {
 
 // addr is the address of an endpoint that nobody connects to.
 func addr(port int) netip.AddrPort {
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port)) //nolint:gosec // small
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))
 }
 
 // endpoints returns endpoints of these weights on the ports 1, 2, 3, …

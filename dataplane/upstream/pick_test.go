@@ -168,12 +168,12 @@ func TestPickDuringChurn(t *testing.T) {
 				})
 			}
 			for i := range 300 {
-				c.SetEndpoints(endpoints([]uint32{1, uint32(i % 3), 5000, 2}[:1+i%4]...)) //nolint:gosec // small
+				c.SetEndpoints(endpoints([]uint32{1, uint32(i % 3), 5000, 2}[:1+i%4]...))
 				if all := c.Endpoints(); len(all) > 1 {
 					all[1].Checked([]error{nil, errTest}[i%2])
 				}
 				next := *c.Settings()
-				next.Algorithm = snapshot.Algorithm(i % 3) //nolint:gosec // small
+				next.Algorithm = snapshot.Algorithm(i % 3)
 				next.Endpoints = endpoints(1, 1, 1)
 				next.Passive = &snapshot.Passive{ConsecutiveErrors: 3, Ejection: 1, MaxEjectionPercent: 50}
 				c.Update(&next)

@@ -21,17 +21,17 @@ func (b *balance) random(t *Tried) *Endpoint {
 
 // draw returns a place at random, by weight.
 func (b *balance) draw() int {
-	r := rand.Uint64() //nolint:gosec // balancing keeps no secret
+	r := rand.Uint64()
 	if b.sums == nil {
 		return scale(r, uint64(len(b.endpoints)))
 	}
-	return b.place(uint64(scale(r, b.sums[len(b.sums)-1]))) //nolint:gosec // not negative
+	return b.place(uint64(scale(r, b.sums[len(b.sums)-1])))
 }
 
 // scale makes an evenly distributed r one that is less than n. No value is more than n/2^64 likelier than another.
 func scale(r, n uint64) int {
 	high, _ := bits.Mul64(r, n)
-	return int(high) //nolint:gosec // less than n
+	return int(high)
 }
 
 // place returns the place that has a ticket: place i those from sums[i-1] up to sums[i], without it.

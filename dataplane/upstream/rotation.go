@@ -34,10 +34,10 @@ func newRotation(weights []uint32) rotation {
 		s := smooth{weights: reduced, sum: int64(sum), credit: make([]int64, len(reduced))}
 		r.order = make([]uint16, sum)
 		for i := range r.order {
-			r.order[i] = uint16(s.step()) //nolint:gosec // fewer than maxOrder places
+			r.order[i] = uint16(s.step())
 		}
 	default:
-		r.live = &smooth{weights: reduced, sum: int64(sum), credit: make([]int64, len(reduced))} //nolint:gosec // a sum of uint32
+		r.live = &smooth{weights: reduced, sum: int64(sum), credit: make([]int64, len(reduced))}
 	}
 	return r
 }
@@ -54,7 +54,7 @@ func (r *rotation) next(position *atomic.Uint64) int {
 	if r.n == 1 {
 		return 0
 	}
-	return int(at % uint64(r.n)) //nolint:gosec // less than n
+	return int(at % uint64(r.n))
 }
 
 // A smooth is the state of nginx's algorithm.
