@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
@@ -151,7 +150,7 @@ func TestCodecAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, run); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
-		if wrong := last != nil; wrong != bytes.HasPrefix([]byte(name), []byte("refused")) {
+		if wrong := last != nil; wrong != strings.HasPrefix(name, "refused") {
 			t.Errorf("%s: got the error %v", name, last)
 		}
 	}

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -65,7 +66,8 @@ func TestChunkDecoderAccepts(t *testing.T) {
 				"X-Forwarded-Foo: f\r\nIf-Match: g\r\nCache-control: h\r\nWWW-Authenticate: i\r\nSet-Cookie: j\r\nConnection: k\r\n" +
 				"Content-Encoding: l\r\nX_Sum: m\r\nX-Real-IP: n\r\nTrailer: o\r\nAccess-Control-Allow-Origin: *\r\nExpect: x\r\n" +
 				"X-Request-Id: p\r\nRange: q\r\ngrpc-status: 0\r\nServer-Timing: r\r\n\r\n",
-			"", []string{"grpc-status: 0", "Server-Timing: r"},
+			"",
+			[]string{"grpc-status: 0", "Server-Timing: r"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,7 +151,7 @@ func TestChunkDecoderRefuses(t *testing.T) {
 				if status := refusalStatus(t, err); status != 400 || done || data != tt.data {
 					t.Fatalf("in pieces of %d: got %q, %v, status %d", piece, data, done, status)
 				}
-				if view, n, done, again := d.Decode([]byte("0\r\n\r\n")); len(view) > 0 || n != 0 || done || again != err {
+				if view, n, done, again := d.Decode([]byte("0\r\n\r\n")); len(view) > 0 || n != 0 || done || !errors.Is(again, err) {
 					t.Fatalf("after its refusal it goes on: %q, %d, %v, %v", view, n, done, again)
 				}
 			}
@@ -181,7 +183,7 @@ func TestChunkDecoderCapsOverhead(t *testing.T) {
 			if tt.ok && (err != nil || !done || size != tt.chunk*tt.many) {
 				t.Errorf("got %d bytes, %v, %v", size, done, err)
 			}
-			if !tt.ok && err != error(&errChunkOverhead.request) {
+			if !tt.ok && !errors.Is(err, &errChunkOverhead.request) {
 				t.Errorf("got %d bytes, %v; want %v", size, err, &errChunkOverhead.request)
 			}
 		})
@@ -194,7 +196,7 @@ func TestChunkDecoderGivesNoCredit(t *testing.T) {
 	body = strings.TrimSuffix(body, "0\r\n\r\n") + strings.Repeat("1;"+strings.Repeat("a", 1000)+"\r\nx\r\n", 20)
 	d := &ChunkDecoder{}
 	d.Reset(Limits{})
-	if _, _, err := decodeWhole(d, body); err != error(&errChunkOverhead.request) {
+	if _, _, err := decodeWhole(d, body); !errors.Is(err, &errChunkOverhead.request) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -129,7 +129,9 @@ func parseFields(h *exchange.Header, f *fieldFacts, buf []byte, p int, kind head
 			return 0, nameError(buf[p], nameEnd == name)
 		}
 
-		for p++; p < len(buf) && classes[buf[p]]&separatorSpace != 0; p++ { //nolint:revive // only skips
+		p++
+		for p < len(buf) && classes[buf[p]]&separatorSpace != 0 {
+			p++
 		}
 		value := p
 		p = scanValue(buf, p)
