@@ -35,6 +35,7 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		x.Record.Route = s.Name
 		x.Idle = s.Timeouts.Idle
 		if s.Invalid == "" {
+			addForwarding(x, c) // before the filters: a rewritten host is not what the client asked for
 			return found.Route
 		}
 		x.Answer(503, exchange.InvalidConfig)

@@ -14,13 +14,12 @@ import (
 const statusClientGone = 499
 
 // forward tries endpoints until one answers, and makes the answer where none does.
-func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, c *Configuration) {
+func (p *Proxy) forward(x *exchange.Exchange, route *router.Route) {
 	s := route.Snapshot
 	if len(s.Clusters) == 0 {
 		x.Answer(503, exchange.NoEndpoints)
 		return
 	}
-	addForwarding(x, c)
 	var tried upstream.Tried
 	endpoint, reason := route.Group.Pick(&tried)
 	if endpoint == nil {

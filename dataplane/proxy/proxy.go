@@ -18,6 +18,7 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 
 	route := find(x, c)
 	if route == nil {
+		finishResponse(x, c)
 		p.respond(x, nil, c)
 		return
 	}
@@ -29,8 +30,9 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 		}
 	}
 	if x.Response.Status == 0 {
-		p.forward(x, route, c)
+		p.forward(x, route)
 	}
+	finishResponse(x, c)
 	for _, f := range route.Filters[:passed] {
 		f.Response(x)
 	}
@@ -47,12 +49,12 @@ func (p *Proxy) Refuse(x *exchange.Exchange, status int, reason exchange.Reason)
 	x.ClientIP = x.Conn.Remote.Addr().Unmap()
 	x.MakeRequestID()
 	x.Answer(status, reason)
+	finishResponse(x, c)
 	p.respond(x, nil, c)
 }
 
 // respond sends the response, and writes down what became of it.
 func (p *Proxy) respond(x *exchange.Exchange, route *router.Route, c *Configuration) {
-	finishResponse(x, c)
 	x.Record.Status = x.Response.Status
 	switch x.Response.Status {
 	case statusClientGone: // nobody is there to answer
