@@ -78,11 +78,17 @@ absent() {
 	fi
 }
 
+# literal TEXT as an extended regular expression.
+literal() { sed 's/[][\.*^$+?(){}|/]/\\&/g' <<<"$1"; }
+
 # The brackets keep these lines from matching themselves.
 places() {
 	absent '(proxy|sum)[.]golang[.]org|registry[.]npmjs|pypi[.]org|static[.]crates|deb[.]debian[.]org|repo1?[.]maven' \
 		'the tree names a package registry: which one a machine uses is its own configuration'
-	absent '(^|[^A-Za-z0-9_.])/([w]ork|[r]oot|[h]ome/[a-z]+|[U]sers/[A-Za-z]+)/' \
+	# Those of root and of build machines by name, those of whoever runs this by value.
+	local home=${HOME:-/}
+	[[ $home != / ]] || home=/nonexistent
+	absent "(^|[^A-Za-z0-9_.])(/[w]ork/|/[r]oot/|$(literal "$PWD")/|$(literal "$home")/)" \
 		'the tree names a path of one machine; use a path inside the checkout, $HOME or a temporary directory'
 }
 
