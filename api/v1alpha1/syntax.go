@@ -84,6 +84,9 @@ func hex(c byte) bool {
 func checkAuthority(s string) string {
 	const wrong = "must be a host, with a port if one is wanted, such as `internal.example.com:8080`"
 	host := s
+	if strings.ContainsAny(s, "/@") {
+		return wrong
+	}
 	if h, port, err := net.SplitHostPort(s); err == nil {
 		n, ok := parsePort(port)
 		if !ok || n == 0 {

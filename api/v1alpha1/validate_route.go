@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -278,7 +279,7 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 		errs = append(errs, field.Required(path, "set `scheme`, `host`, `port` or `path`: the location would be the request's own"))
 	}
 	if f.Host != nil {
-		if detail := checkHost(*f.Host); detail != "" || strings.HasPrefix(*f.Host, "*") {
+		if _, _, err := net.SplitHostPort(*f.Host); err == nil || checkAuthority(*f.Host) != "" {
 			errs = append(errs, invalid(path.Child("host"), *f.Host, "must be a host without a port, such as `www.example.com`"))
 		}
 	}

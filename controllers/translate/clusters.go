@@ -55,7 +55,8 @@ func (t *translation) balance(in *Service, owner string, upstreams []string, bac
 	return out
 }
 
-// clusterID begins with the service, or service and route, that lists the addresses; names hold no bars. It stays the same across reloads for as long as the cluster means the same: what lives under it survives.
+// clusterID begins with the service, or service and route, that lists the addresses; names hold no bars. It stays the
+// same across reloads for as long as the cluster means the same: what lives under it survives.
 func clusterID(owner string, backup, plain bool, host string, port uint16) string {
 	role, what := v1alpha1.RolePrimary, "addresses"
 	if backup {
