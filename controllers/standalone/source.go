@@ -152,7 +152,7 @@ func (s *Source) watch() *watcher {
 
 func (w *watcher) close() {
 	if w.fs != nil {
-		w.fs.Close() //nolint:errcheck,gosec // nothing follows
+		_ = w.fs.Close() // nothing follows
 	}
 }
 
