@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // G108: it registers on DefaultServeMux, which nothing serves; here a setting turns it on
+	"net/http/pprof" // registers on DefaultServeMux, too, which nothing serves; here a setting turns it on
 	"slices"
 	"strings"
 	"time"

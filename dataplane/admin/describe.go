@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
@@ -222,8 +221,8 @@ func names(matches []snapshot.ValueMatch) (all []string) {
 }
 
 // kind is the package of a filter's Config: headers, rewrite, redirect.
-func kind(c filter.Config) string {
-	t := reflect.TypeOf(c)
+func kind(config any) string {
+	t := reflect.TypeOf(config)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -97,7 +97,11 @@ func (s *Server) Prepare(address string) (commit func(ok bool), err error) {
 		return s.change(old, &binding{address: address, ln: ln}), nil
 	}
 	if errors.Is(err, syscall.EADDRINUSE) && old != nil && samePort(old.ln.Addr().String(), address) {
-		return s.handOver(old, address)
+		commit, err = s.handOver(old, address)
+		if err == nil {
+			return commit, nil
+		}
+		old = s.current
 	}
 	if configured {
 		return nil, fmt.Errorf("%s: %w", s.setting, err)
@@ -144,7 +148,7 @@ func (s *Server) handOver(old *binding, address string) (commit func(ok bool), e
 	ln, err := listen(address)
 	if err != nil {
 		back()
-		return nil, fmt.Errorf("%s: %w", s.setting, err)
+		return nil, err
 	}
 	return func(ok bool) {
 		s.mu.Lock()
@@ -168,7 +172,7 @@ func (s *Server) start(b *binding) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          log.New(errorLog{s.log}, "", 0),
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.log.WithName("http")), slog.LevelInfo),
 	}
 	s.log.Info("listening", "setting", s.setting, "address", b.ln.Addr().String())
 	ln := limited(b.ln, maxOpen)
@@ -224,14 +228,6 @@ func samePort(a, b string) bool {
 	_, portA, errA := net.SplitHostPort(a)
 	_, portB, errB := net.SplitHostPort(b)
 	return errA == nil && errB == nil && portA == portB
-}
-
-// errorLog passes on what net/http logs, panics of handlers among it.
-type errorLog struct{ log logr.Logger }
-
-func (e errorLog) Write(line []byte) (int, error) {
-	e.log.Info("http server", "message", strings.TrimSpace(string(line)))
-	return len(line), nil
 }
 
 // limited accepts up to n connections at a time; others wait in the kernel's queue.
