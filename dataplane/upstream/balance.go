@@ -29,8 +29,8 @@ func newBalance(algorithm snapshot.Algorithm, members []member, position *atomic
 	}
 	if algorithm == snapshot.RoundRobin {
 		b.turns = newRotation(b.weights)
-		if b.turns.live != nil && old != nil {
-			b.turns.live.inherit(old.turns.live, b.placesIn(old))
+		if old != nil {
+			b.turns.live.inherit(old.turns.live, b.endpoints, old.endpoints)
 		}
 		return b
 	}
@@ -45,22 +45,6 @@ func newBalance(algorithm snapshot.Algorithm, members []member, position *atomic
 		}
 	}
 	return b
-}
-
-// placesIn returns for each endpoint its place in old, or -1.
-func (b *balance) placesIn(old *balance) []int {
-	places := make(map[*Endpoint]int, len(old.endpoints))
-	for i, e := range old.endpoints {
-		places[e] = i
-	}
-	where := make([]int, len(b.endpoints))
-	for i, e := range b.endpoints {
-		where[i] = -1
-		if j, ok := places[e]; ok {
-			where[i] = j
-		}
-	}
-	return where
 }
 
 // pick returns an endpoint that t does not hold, or nil.

@@ -32,7 +32,6 @@ type Cluster struct {
 
 	mu      sync.Mutex    // guards what follows, every store to set, and the endpoints' states
 	changed chan struct{} // closed and replaced when endpoints or check settings change
-	closed  bool          // it left the configuration
 }
 
 // A set is the endpoints of a cluster. It is immutable.
@@ -147,7 +146,7 @@ func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 		}
 	}
 	for _, e := range removed {
-		e.stopEjection()
+		e.remove()
 	}
 	var events []event
 	if added || len(removed) > 0 || !slices.Equal(members, old) {
@@ -223,10 +222,9 @@ func (c *Cluster) canServe() bool { return len(c.set.Load().balance.endpoints) >
 // just before still gets through.
 func (c *Cluster) close() {
 	c.mu.Lock()
-	c.closed = true
 	members := c.set.Load().members
 	for _, m := range members {
-		m.endpoint.stopEjection()
+		m.endpoint.remove()
 	}
 	c.mu.Unlock()
 	for _, m := range members {

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -17,7 +16,7 @@ import (
 )
 
 const (
-	defaultMaxIdle    = 256
+	defaultMaxIdle    = 1024
 	defaultMaxIdleAge = 60 * time.Second
 	sweepInterval     = time.Second
 )
@@ -29,7 +28,7 @@ type Options struct {
 	Limits   http1.Limits   // of response heads
 	Sweeper  *http1.Sweeper // closes what is overdue; its owner runs it
 
-	MaxIdle    int           // idle connections per endpoint; 0: 256
+	MaxIdle    int           // idle connections per endpoint; 0: 1024
 	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s
 
 	// Dial opens a connection; nil: a net.Dialer.
@@ -163,13 +162,11 @@ func (cs *Clusters) SetEndpoints(id string, endpoints []snapshot.Endpoint) bool 
 // Close closes all idle connections, and those in flight when their exchange is over.
 func (cs *Clusters) Close() { cs.Apply(nil) }
 
-// Status returns the state of every cluster, ordered by ID.
+// Status returns the state of every cluster, in the order of the snapshot.
 func (cs *Clusters) Status() []ClusterStatus {
-	all := cs.All()
-	slices.SortFunc(all, func(a, b *Cluster) int { return cmp.Compare(a.id, b.id) })
-	status := make([]ClusterStatus, len(all))
-	for i, c := range all {
-		status[i] = c.Status()
+	var status []ClusterStatus
+	for _, c := range cs.All() {
+		status = append(status, c.Status())
 	}
 	return status
 }

@@ -235,3 +235,16 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+// A check that ends after its endpoint was removed changes and tells nothing.
+func TestCheckOfRemovedEndpoint(t *testing.T) {
+	told := make(recorder, 10)
+	cs := newClusters(t, Options{Observer: told})
+	cs.Apply([]*snapshot.Cluster{{ID: "c", Endpoints: endpoints(1, 1)}})
+	removed, left := endpoint(t, cs.Get("c"), 1), endpoint(t, cs.Get("c"), 2)
+	cs.SetEndpoints("c", endpoints(1, 1)[1:])
+	removed.Checked(errTest)
+	cs.Apply(nil)
+	left.Checked(errTest)
+	told.quiet(t)
+}

@@ -2,10 +2,13 @@ package upstream
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 )
@@ -46,7 +49,8 @@ func (e *Endpoint) Report(status int, f *exchange.Failure) {
 	if passive == nil {
 		return
 	}
-	if int(e.errors.Add(1)) >= passive.ConsecutiveErrors {
+	// Where the endpoint may not be ejected, its next errors are counted anew before all others are looked at again.
+	if int(e.errors.Add(1))%max(passive.ConsecutiveErrors, 1) == 0 {
 		e.eject(reason)
 	}
 }
@@ -77,7 +81,7 @@ func (e *Endpoint) eject(reason string) {
 	c := e.cluster
 	c.mu.Lock()
 	passive := c.settings.Load().Passive
-	if passive == nil || c.closed || e.ejection.timer != nil || !c.mayEject(e, passive.MaxEjectionPercent) {
+	if passive == nil || e.gone || e.ejection.timer != nil || !c.mayEject(e, passive.MaxEjectionPercent) {
 		c.mu.Unlock()
 		return
 	}
@@ -101,7 +105,12 @@ func (e *Endpoint) eject(reason string) {
 		c.owner.emit(events)
 	})
 	j.timer = timer
-	events := []event{{kind: ejected, endpoint: e, reason: reason, duration: d, count: j.count}}
+	count := j.count
+	events := []event{{e, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+		log.Info("endpoint is ejected: it failed too many requests in a row", "reason", reason,
+			"seconds", d.Seconds(), "ejections", count)
+		o.EndpointEjected(cluster, addr, reason, d)
+	}}}
 	events = append(events, c.refresh()...)
 	c.mu.Unlock()
 	c.owner.emit(events)
@@ -135,8 +144,8 @@ func (n census) tolerable(percent int) bool {
 // mayEject reports whether e may be ejected too. The caller holds c.mu.
 func (c *Cluster) mayEject(e *Endpoint, percent int) bool {
 	members := c.set.Load().members
-	if !slices.ContainsFunc(members, func(m member) bool { return m.endpoint == e && m.weight > 0 }) {
-		return false
+	if slices.ContainsFunc(members, func(m member) bool { return m.endpoint == e && m.weight == 0 }) {
+		return false // it gets nothing anyway
 	}
 	n := count(members)
 	n.ejected++
@@ -173,7 +182,10 @@ func (e *Endpoint) endEjection() []event {
 	}
 	e.stopEjection()
 	e.ejection.returned = time.Now()
-	return []event{{kind: returned, endpoint: e}}
+	return []event{{e, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+		log.Info("ejection is over: endpoint gets requests again")
+		o.EndpointReturned(cluster, addr)
+	}}}
 }
 
 // stopEjection ends an ejection without a word. The caller holds cluster.mu.

@@ -214,3 +214,19 @@ func TestNoEjectionAfterRemoval(t *testing.T) {
 	last.Report(502, nil)
 	told.quiet(t)
 }
+
+// Where the cap forbids it at first, an endpoint that goes on failing is ejected when it may be.
+func TestEjectionIsTriedAgain(t *testing.T) {
+	told := make(recorder, 10)
+	c := ejecting(t, told, snapshotPassive(2, 50), 1)
+	e := endpoint(t, c, 1)
+	for range 3 {
+		e.Report(502, nil)
+	}
+	told.quiet(t)
+	c.SetEndpoints(endpoints(1, 1))
+	e.Report(502, nil)
+	if got := told.next(t); got != "c 1 ejected 502 1h0m0s" {
+		t.Errorf("told %q", got)
+	}
+}

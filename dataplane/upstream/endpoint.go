@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-logr/logr"
 )
 
 // An Endpoint is one address of a cluster. It lives for as long as the cluster has that address.
@@ -18,6 +20,7 @@ type Endpoint struct {
 	lastError atomic.Pointer[lastError]
 
 	// The rest is guarded by cluster.mu.
+	gone      bool // removed from the cluster, or with it
 	unhealthy bool
 	checked   bool // a check has ended: its result stands
 	passes    int  // checks in a row that passed
@@ -33,8 +36,7 @@ type lastError struct {
 
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 	e := &Endpoint{addr: addr, cluster: c}
-	e.idle.owner, e.idle.most = e, c.owner.options.MaxIdle
-	e.idle.done = e.done
+	e.idle.most, e.idle.done = c.owner.options.MaxIdle, e.done
 	return e
 }
 
@@ -59,7 +61,7 @@ func (e *Endpoint) Checked(err error) {
 	var events []event
 	c.mu.Lock()
 	check := c.settings.Load().Health
-	if check.Type == CheckDisabled { // turned off while the check ran
+	if check.Type == CheckDisabled || e.gone { // turned off or removed while the check ran
 		c.mu.Unlock()
 		return
 	}
@@ -84,8 +86,13 @@ func (e *Endpoint) Checked(err error) {
 // setHealth changes the endpoint's health. The caller holds cluster.mu.
 func (e *Endpoint) setHealth(healthy bool, reason string) []event {
 	e.unhealthy = !healthy
-	events := []event{{kind: healthChanged, endpoint: e, healthy: healthy, reason: reason}}
-	return append(events, e.cluster.refresh()...)
+	return append(e.healthChanged(healthy, reason), e.cluster.refresh()...)
+}
+
+// remove ends the endpoint's states; its requests in flight go on. The caller holds cluster.mu and closes e.idle then.
+func (e *Endpoint) remove() {
+	e.gone = true
+	e.stopEjection()
 }
 
 // forgetChecks makes the endpoint healthy as a new one is. The caller holds cluster.mu and refreshes the cluster.
@@ -95,48 +102,32 @@ func (e *Endpoint) forgetChecks() []event {
 	if !was {
 		return nil
 	}
-	return []event{{kind: healthChanged, endpoint: e, healthy: true, reason: "health checks were turned off"}}
+	return e.healthChanged(true, "health checks were turned off")
 }
 
-// An event is a change that is logged and told to the Observer when no lock is held any more.
+// An event is a change, to be logged and told to the Observer when no lock is held any more.
 type event struct {
-	kind     eventKind
 	endpoint *Endpoint
-	healthy  bool
-	reason   string
-	duration time.Duration
-	count    int
+	tell     func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort)
 }
 
-type eventKind uint8
-
-const (
-	healthChanged eventKind = iota
-	ejected
-	returned
-)
-
-// emit logs events and tells the Observer.
+// emit tells events.
 func (cs *Clusters) emit(events []event) {
 	for _, v := range events {
 		c, addr := v.endpoint.cluster, v.endpoint.addr
 		serving, total := c.Counts()
-		log := cs.options.Log.WithValues("cluster", c.id, "endpoint", addr.String(), "serving", serving, "endpoints", total)
-		switch v.kind {
-		case healthChanged:
-			if v.healthy {
-				log.Info("endpoint is healthy again", "reason", v.reason)
-			} else {
-				log.Info("endpoint is unhealthy: it gets no requests", "reason", v.reason)
-			}
-			cs.options.Observer.EndpointHealth(c.id, addr, v.healthy, v.reason)
-		case ejected:
-			log.Info("endpoint is ejected: it failed too many requests in a row", "reason", v.reason,
-				"seconds", v.duration.Seconds(), "ejections", v.count)
-			cs.options.Observer.EndpointEjected(c.id, addr, v.reason, v.duration)
-		case returned:
-			log.Info("ejection is over: endpoint gets requests again")
-			cs.options.Observer.EndpointReturned(c.id, addr)
-		}
+		v.tell(cs.options.Log.WithValues("service", c.Settings().Service, "cluster", c.id, "endpoint", addr.String(),
+			"serving", serving, "endpoints", total), cs.options.Observer, c.id, addr)
 	}
+}
+
+func (e *Endpoint) healthChanged(healthy bool, reason string) []event {
+	return []event{{e, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+		if healthy {
+			log.Info("endpoint is healthy again", "reason", reason)
+		} else {
+			log.Info("endpoint is unhealthy: it gets no requests", "reason", reason)
+		}
+		o.EndpointHealth(cluster, addr, healthy, reason)
+	}}}
 }

@@ -165,14 +165,5 @@ func (g *Group) Counts() (serving, total int) {
 	return serving, total
 }
 
-// Clusters returns the clusters that have a weight, backups included.
-func (g *Group) Clusters() []*Cluster {
-	clusters := make([]*Cluster, len(g.members))
-	for i, m := range g.members {
-		clusters[i] = m.cluster
-	}
-	return clusters
-}
-
 // Budget is the retry budget of the route.
 func (g *Group) Budget() *Budget { return &g.state.budget }

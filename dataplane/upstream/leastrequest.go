@@ -7,7 +7,7 @@ import "math/rand/v2"
 // draws are weighted too, so that equally busy ones share by weight.
 func (b *balance) leastRequest(t *Tried) *Endpoint {
 	if len(b.endpoints) == 1 {
-		return b.firstUntried(b.endpoints[0], t)
+		return b.random(t)
 	}
 	i, j := b.drawTwo()
 	e, other := b.endpoints[i], b.endpoints[j]
@@ -50,11 +50,4 @@ func (b *balance) drawTwo() (i, j int) {
 		j = (i + 1) % len(b.endpoints)
 	}
 	return i, j
-}
-
-func (b *balance) firstUntried(e *Endpoint, t *Tried) *Endpoint {
-	if t != nil && t.has(e) {
-		return nil
-	}
-	return e
 }

@@ -17,9 +17,8 @@ const sweepBatch = 16
 // two cores do nothing else. That is a thousandth of a request; stripes would cost the strict order, and open more
 // connections than are needed.
 type pool struct {
-	owner *Endpoint
-	most  int
-	done  func(*http1.ClientConn, bool) // bound once: a method value is an allocation
+	most int
+	done func(*http1.ClientConn, bool) // bound once: a method value is an allocation
 
 	mu     sync.Mutex
 	idle   []idleConn // the oldest first

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -169,6 +170,21 @@ func TestRemovedEndpointClosesItsConnections(t *testing.T) {
 	if n := e.InFlight(); n != 0 {
 		t.Errorf("%d in flight", n)
 	}
+}
+
+func TestRunSweepsUntilItsContextEnds(t *testing.T) {
+	o := newSilent(t)
+	cs, e := clusterOf(t, Options{MaxIdleAge: time.Second}, o.addr)
+	far := idleConns(t, e, o, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cs.Run(ctx)
+	}()
+	closed(t, far[0])
+	cancel()
+	<-done
 }
 
 // eventually waits for what only the kernel can bring about.

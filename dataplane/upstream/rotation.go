@@ -84,16 +84,20 @@ func (s *smooth) step() int {
 	return best
 }
 
-// inherit takes the credits of the places that were in old too; where says which place of old each one had, or -1.
-// A place whose weight changed begins anew, lest it starves for a debt of its old weight.
-func (s *smooth) inherit(old *smooth, where []int) {
+// inherit takes over the credits of the places whose endpoints were in old too. One whose weight changed begins anew,
+// lest it starves for a debt of its old weight.
+func (s *smooth) inherit(old *smooth, endpoints, before []*Endpoint) {
 	if s == nil || old == nil {
 		return
 	}
+	place := make(map[*Endpoint]int, len(before))
+	for i, e := range before {
+		place[e] = i
+	}
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	for i, j := range where {
-		if j >= 0 && s.weights[i] == old.weights[j] {
+	for i, e := range endpoints {
+		if j, ok := place[e]; ok && s.weights[i] == old.weights[j] {
 			s.credit[i] = old.credit[j]
 		}
 	}

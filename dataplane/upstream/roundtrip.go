@@ -54,10 +54,7 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		e.inFlight.Add(-1)
 		return err
 	}
-	conn := http1.NewClientConn(nc, http1.ClientOptions{
-		Limits: e.cluster.owner.options.Limits, Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done,
-	})
-	err = conn.RoundTrip(x, try)
+	err = e.newConn(nc, e.idle.done).RoundTrip(x, try)
 	if errors.Is(err, http1.ErrStale) {
 		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
 	}
@@ -82,7 +79,6 @@ func (e *Endpoint) done(conn *http1.ClientConn, reusable bool) {
 // dialFor opens a connection within the try's bounds, and writes down how long that took.
 func (e *Endpoint) dialFor(x *exchange.Exchange, t Try) (net.Conn, error) {
 	start := exchange.Now()
-	ctx := context.Background()
 	limit := t.Connect
 	if t.Deadline != 0 {
 		left := time.Duration(t.Deadline - start)
@@ -93,39 +89,35 @@ func (e *Endpoint) dialFor(x *exchange.Exchange, t Try) (net.Conn, error) {
 			limit = left
 		}
 	}
-	nc, err := e.dial(ctx, limit)
-	x.Record.Connect = max(exchange.Now()-start, 1)
-	if err != nil {
-		return nil, connectError(err)
-	}
-	return nc, nil
-}
-
-// dial opens a connection. Go sets TCP_NODELAY on it.
-func (e *Endpoint) dial(ctx context.Context, limit time.Duration) (net.Conn, error) {
+	ctx := context.Background()
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	return e.cluster.owner.options.Dial(ctx, e.addr)
+	nc, err := e.Dial(ctx)
+	x.Record.Connect = max(exchange.Now()-start, 1)
+	return nc, err
 }
 
-func connectError(err error) *exchange.Failure {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
-		return &exchange.Failure{Reason: exchange.ConnectTimeout, Err: err}
-	}
-	return &exchange.Failure{Reason: exchange.ConnectFailed, Err: err}
-}
-
-// Dial opens a connection to the endpoint that belongs to the caller, as a check does. An error is an *exchange.Failure.
+// Dial opens a connection to the endpoint that belongs to the caller. Go sets TCP_NODELAY on it. An error is an
+// *exchange.Failure.
 func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
-	nc, err := e.dial(ctx, 0)
-	if err != nil {
-		return nil, connectError(err)
+	nc, err := e.cluster.owner.options.Dial(ctx, e.addr)
+	if err == nil {
+		return nc, nil
 	}
-	return nc, nil
+	reason := exchange.ConnectFailed
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() { // context.DeadlineExceeded is one too
+		reason = exchange.ConnectTimeout
+	}
+	return nil, &exchange.Failure{Reason: reason, Err: err}
+}
+
+func (e *Endpoint) newConn(nc net.Conn, done func(*http1.ClientConn, bool)) *http1.ClientConn {
+	o := &e.cluster.owner.options
+	return http1.NewClientConn(nc, http1.ClientOptions{Limits: o.Limits, Sweeper: o.Sweeper, Done: done})
 }
 
 // probeIdle is longer than any check: its context ends it.
@@ -140,12 +132,9 @@ func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
 	}
 	// The connection is closed under the round trip: the sweeper that ends overdue ones comes too seldom for short checks.
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
-	o := e.cluster.owner.options
-	conn := http1.NewClientConn(nc, http1.ClientOptions{
-		Limits: o.Limits, Sweeper: o.Sweeper, Done: func(c *http1.ClientConn, _ bool) {
-			stop()
-			c.Close()
-		},
+	conn := e.newConn(nc, func(c *http1.ClientConn, _ bool) {
+		stop()
+		c.Close()
 	})
 	err = conn.RoundTrip(x, http1.Try{Idle: probeIdle})
 	if err != nil && ctx.Err() != nil {
