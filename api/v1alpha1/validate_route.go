@@ -82,13 +82,11 @@ func (p *PathMatch) validate(path *field.Path) field.ErrorList {
 	if p.Value == nil {
 		return field.ErrorList{field.Required(path.Child("value"), "must be set")}
 	}
-	detail := ""
+	check := checkPath
 	if p.Type != nil && *p.Type == PathMatchRegex {
-		detail = checkRegex(*p.Value)
-	} else {
-		detail = checkPath(*p.Value)
+		check = checkRegex
 	}
-	if detail != "" {
+	if detail := check(*p.Value); detail != "" {
 		return field.ErrorList{invalid(path.Child("value"), *p.Value, detail)}
 	}
 	return nil

@@ -347,7 +347,8 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 		}
 		return
 	}
-	text, isString := "", false
+	var text string
+	isString := false
 	switch x := n.(type) {
 	case *ast.StringNode:
 		text, isString = x.Value, true
@@ -362,7 +363,7 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.String:
 		if !isString && !forced {
-			d.fail(at, path, "must be a string; write '%s' with quotes", text)
+			d.fail(at, path, "must be a string; write it with quotes") // and not the value, which may be a secret
 			return
 		}
 		v.SetString(text)
@@ -380,7 +381,7 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 			d.fail(at, path, "must be an integer, in decimal digits")
 			return
 		case isString && (t == token.SingleQuoteType || t == token.DoubleQuoteType):
-			d.fail(at, path, "must be an integer; write %s without quotes", text)
+			d.fail(at, path, "must be an integer; write it without quotes")
 			return
 		}
 		v.SetInt(i)

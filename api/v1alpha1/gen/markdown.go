@@ -87,7 +87,7 @@ func markdown(m *model) []byte {
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n", title)
 		if s.name != "Config" {
-			fmt.Fprintf(&b, "%s\n\n", m.structs[s.name].doc)
+			fmt.Fprintf(&b, "%s\n\n", s.text(m.structs[s.name].doc))
 		}
 		global := m.global(s.name)
 		head := []string{"Key", "In a custom resource", "Type", "Default", "Bounds", "What it does", "Example"}
@@ -110,6 +110,19 @@ func markdown(m *model) []byte {
 		}
 	}
 	return b.Bytes()
+}
+
+// text is a type's comment, about its key in place of the type.
+func (s *section) text(doc string) string {
+	rest, ok := strings.CutPrefix(doc, s.name+" ")
+	if !ok {
+		return doc
+	}
+	key := s.places[0][strings.LastIndexByte(s.places[0], '.')+1:]
+	if strings.HasSuffix(key, "[]") {
+		return "An entry of `" + strings.TrimSuffix(key, "[]") + "` " + rest
+	}
+	return "`" + key + "` " + rest
 }
 
 func row(b *bytes.Buffer, cells []string) {
