@@ -194,7 +194,10 @@ func (d *ChunkDecoder) parseTrailer() {
 	}
 }
 
-func (d *ChunkDecoder) fail(e *refusal) { d.state, d.failure = chunkFailed, &e.request }
+func (d *ChunkDecoder) fail(e *refusal) {
+	d.state, d.failure = chunkFailed, &e.request
+	d.trailer.Reset(nil)
+}
 
 // Trailer moves the trailer fields into h, which then owns its copies of them. It drops what must not come behind a body
 // (RFC 9110 §6.5.1): whatever frames or routes a message, says who sends it or who may, or how its content is to be read

@@ -140,12 +140,20 @@ var acceptedRequests = []struct {
 		parsed{Method: "GET", Host: "a", Path: "/", Fields: []string{"Host: a", "Connection: upgrade"}},
 	},
 	{
+		"upgrade to nothing", "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade:\r\n\r\n",
+		parsed{Method: "GET", Host: "a", Path: "/", Fields: []string{"Host: a", "Connection: upgrade", "Upgrade: "}},
+	},
+	{
 		"upgrade of HTTP/1.0", "GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
 		parsed{Method: "GET", Path: "/", Protocol: exchange.HTTP10, Close: true, Fields: []string{"Connection: upgrade", "Upgrade: x"}},
 	},
 	{
 		"Expect", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n",
 		parsed{Method: "PUT", Host: "a", Path: "/", Length: 1, Expect: true, Fields: []string{"Host: a", "Expect: 100-Continue", "Content-Length: 1"}},
+	},
+	{
+		"Expect with chunks", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+		parsed{Method: "PUT", Host: "a", Path: "/", Length: -1, Expect: true, Fields: []string{"Host: a", "Expect: 100-continue", "Transfer-Encoding: chunked"}},
 	},
 	{
 		"Expect without a body is dropped", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
@@ -215,6 +223,7 @@ var refusedRequests = []struct {
 	{"HTTP /1.1", 400, "GET / HTTP /1.1\r\nHost: a\r\n\r\n"},
 	{"space behind the version", 400, "GET / HTTP/1.1 \r\nHost: a\r\n\r\n"},
 	{"space before the method", 400, " GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+	{"empty method", 400, " / HTTP/1.1\r\nHost: a\r\n\r\n"},
 	{"no method", 400, "/ HTTP/1.1\r\nHost: a\r\n\r\n"},
 	{"no target", 400, "GET HTTP/1.1\r\nHost: a\r\n\r\n"},
 	{"two spaces", 400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"},
@@ -230,6 +239,8 @@ var refusedRequests = []struct {
 	{"TLS ClientHello", 400, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"},
 	{"bare LF behind the request line", 400, "GET / HTTP/1.1\nHost: a\r\n\r\n"},
 	{"bare CR behind the request line", 400, "GET / HTTP/1.1\rHost: a\r\n\r\n"},
+	{"CR and another byte behind the request line", 400, "GET / HTTP/1.1\rXHost: a\r\n\r\n"},
+	{"another byte and LF behind the request line", 400, "GET / HTTP/1.1X\nHost: a\r\n\r\n"},
 	{"bare LF in the target", 400, "GET /\nHost: a\r\n\r\n"},
 
 	// Targets.
@@ -294,6 +305,7 @@ var refusedRequests = []struct {
 	{"bare CR before CR LF", 400, line("A: b\r")},
 	{"bare LF in a value", 400, line("A: b\nC: d")},
 	{"bare LF at the end", 400, "GET / HTTP/1.1\r\nHost: a\r\n\n"},
+	{"CR and another byte at the end", 400, "GET / HTTP/1.1\r\nHost: a\r\n\rX\r\n\r\n"},
 	{"bare LFs only", 400, "GET / HTTP/1.1\nHost: a\n\n"},
 	{"LF CR", 400, "GET / HTTP/1.1\n\rHost: a\n\r\n\r"},
 	{"name of 1025 bytes", 431, line(strings.Repeat("n", 1025) + ": b")},
@@ -398,7 +410,7 @@ func TestParseRequestBytes(t *testing.T) {
 }
 
 func TestParseRequestLimits(t *testing.T) {
-	lim := Limits{RequestLine: 64, Bytes: 256, Fields: 4}
+	lim := Limits{RequestLine: 70, Bytes: 300, Fields: 4} // no powers of two: those are looked at anyway
 	path := func(n int) string { return "GET /" + strings.Repeat("a", n-len("GET / HTTP/1.1")) + " HTTP/1.1\r\n" }
 	filled := func(n int) string {
 		const rest = "GET / HTTP/1.1\r\nHost: a\r\nA: \r\n\r\n"
@@ -408,17 +420,17 @@ func TestParseRequestLimits(t *testing.T) {
 		name, head string
 		status     int // 0: accepted
 	}{
-		{"request line at the limit", path(64) + "Host: a\r\n\r\n", 0},
-		{"request line over the limit", path(65) + "Host: a\r\n\r\n", 414},
-		{"request line behind an empty line", "\r\n" + path(64) + "Host: a\r\n\r\n", 0},
-		{"long request line behind an empty line", "\r\n" + path(65) + "Host: a\r\n\r\n", 414},
-		{"endless target", "GET /" + strings.Repeat("a", 300), 414},
+		{"request line at the limit", path(70) + "Host: a\r\n\r\n", 0},
+		{"request line over the limit", path(71) + "Host: a\r\n\r\n", 414},
+		{"request line behind an empty line", "\r\n" + path(70) + "Host: a\r\n\r\n", 0},
+		{"long request line behind an empty line", "\r\n" + path(71) + "Host: a\r\n\r\n", 414},
+		{"endless target", "GET /" + strings.Repeat("a", 400), 414},
 		{"endless target with a fault behind the limit", "GET /" + strings.Repeat("a", 300) + "\x00", 414},
-		{"endless method", strings.Repeat("a", 300), 400},
-		{"head at the limit", filled(256), 0},
-		{"head over the limit", filled(257), 431},
-		{"endless value", filled(256)[:200] + strings.Repeat("v", 100), 431},
-		{"endless name", "GET / HTTP/1.1\r\n" + strings.Repeat("n", 300), 431},
+		{"endless method", strings.Repeat("a", 400), 400},
+		{"head at the limit", filled(300), 0},
+		{"head over the limit", filled(301), 431},
+		{"endless value", filled(300)[:200] + strings.Repeat("v", 200), 431},
+		{"endless name", "GET / HTTP/1.1\r\n" + strings.Repeat("n", 400), 431},
 		{"fields at the limit", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nA: b\r\nA: b\r\n\r\n", 0},
 		{"fields over the limit", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nA: b\r\nA: b\r\nA: b\r\n\r\n", 431},
 	} {
@@ -436,6 +448,20 @@ func TestParseRequestLimits(t *testing.T) {
 	}
 }
 
+// Where the head may be shorter than its first line, the line is what is too long.
+func TestParseLimitsCross(t *testing.T) {
+	head, lim := "GET /"+strings.Repeat("a", 300), Limits{RequestLine: 1000, Bytes: 200}
+	for _, piece := range []int{1, 7, 500} {
+		if _, _, err := parseInPieces(head, piece, lim); refusalStatus(t, err) != 414 {
+			t.Errorf("request in pieces of %d: got %v", piece, err)
+		}
+		_, _, err := parseResponseInPieces(exchange.GET, "HTTP/1.1 200 "+head, piece, lim)
+		if refusalStatus(t, err) != 502 {
+			t.Errorf("response in pieces of %d: got %v", piece, err)
+		}
+	}
+}
+
 // What can never become a request is refused before its head is complete.
 func TestParseRequestRefusesEarly(t *testing.T) {
 	for _, tt := range []struct {
@@ -447,10 +473,13 @@ func TestParseRequestRefusesEarly(t *testing.T) {
 		{"GET / FTP/1.1\r\n", 8},
 		{"GET / HTTP/1.1\r\nHost: a\nA: b", 24},
 		{"GET / HTTP/1.1\r\nHost: a\r\nA: b\x00" + strings.Repeat("x", 64), 64},
+		{"GET /" + strings.Repeat("x", 200), 102},
+		{"\r\nGET /" + strings.Repeat("x", 200), 104},
+		{"GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("x", 400), 300},
 	} {
 		r := &exchange.Request{}
 		for end := 1; ; end++ {
-			if _, err := ParseRequest(r, []byte(tt.head[:end]), end-1, Limits{}); err != nil {
+			if _, err := ParseRequest(r, []byte(tt.head[:end]), end-1, Limits{RequestLine: 100, Bytes: 300}); err != nil {
 				break
 			}
 			if end >= tt.at {
@@ -487,10 +516,9 @@ func TestParseRequestSlicesAreCapped(t *testing.T) {
 	if _, err := ParseRequest(r, head, 0, Limits{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range [][]byte{r.MethodName, r.Host, r.RawPath, r.Query} {
-		_ = append(s, "overwritten"...)
+	for _, s := range [][]byte{r.MethodName, r.Host, r.RawPath, r.Query, r.Header.Value(exchange.Host)} {
+		_ = append(s, '#')
 	}
-	_ = append(r.Header.Value(exchange.Host), "overwritten"...)
 	if string(head) != before {
 		t.Errorf("append reached the buffer: %q", head)
 	}
