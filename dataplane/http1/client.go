@@ -207,7 +207,7 @@ func (c *ClientConn) advance(fd uintptr) bool {
 			c.err = stalePlaceholder
 			return true
 		}
-		n, err := syscall.Write(int(fd), c.legs.out)
+		n, err := send(int(fd), c.legs.out)
 		c.sent = n > 0
 		if n < len(c.legs.out) {
 			if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
@@ -225,7 +225,7 @@ func (c *ClientConn) advance(fd uintptr) bool {
 		if !ok {
 			return true
 		}
-		n, err := syscall.Read(int(fd), room)
+		n, err := recv(int(fd), room)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -113,7 +113,7 @@ func (c *conn) step(fd uintptr) bool {
 			return true
 		}
 		room := w.in[w.end:]
-		n, err := syscall.Read(int(fd), room)
+		n, err := recv(int(fd), room)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -96,7 +96,7 @@ func (c *conn) unread(x *exchange.Exchange) bool {
 // write writes p to the client, on the short way while step runs.
 func (c *conn) write(p []byte) error {
 	if c.fd >= 0 {
-		n, err := syscall.Write(c.fd, p)
+		n, err := send(c.fd, p)
 		if n == len(p) {
 			return nil
 		}

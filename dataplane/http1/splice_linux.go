@@ -149,10 +149,3 @@ func spliceOnce(from, to, most int) (int, error) {
 
 // errNoPipe says that no pipe could be had (EMFILE): the caller copies instead.
 var errNoPipe = syscall.EMFILE
-
-// stale peeks at a connection that should be silent: true where the peer closed it or sent something unasked.
-func stale(fd uintptr) bool {
-	var b [1]byte
-	n, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	return n >= 0 && err == nil || err != unix.EAGAIN && err != unix.EINTR
-}
