@@ -119,10 +119,26 @@ func letterOrDigit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
+// literal says whether s is an IP address, and what is wrong with how it is written: IPv6 stands in brackets.
+func literal(s string) (detail string, ok bool) {
+	inner, open := strings.CutPrefix(s, "[")
+	inner, closed := strings.CutSuffix(inner, "]")
+	ip, err := netip.ParseAddr(inner)
+	switch {
+	case err != nil || open != closed:
+		return "", false
+	case ip.Is6() && !open:
+		return "an IPv6 address must stand in brackets", true
+	case ip.Is4() && open || ip.Zone() != "":
+		return "must be an IP address without a zone, and brackets only around IPv6", true
+	}
+	return "", true
+}
+
 // checkHost says what is wrong with a host that a service answers for.
 func checkHost(s string) string {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return ""
+	if detail, ok := literal(s); ok {
+		return detail
 	}
 	name, wildcard := strings.CutPrefix(s, "*.")
 	switch {

@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"fmt"
 	"reflect"
-	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -33,10 +32,7 @@ func checkBounds(path *field.Path, v reflect.Value) field.ErrorList {
 			errs = append(errs, checkBounds(path, v.Field(i))...)
 			continue
 		}
-		at := path.Child(name)
-		if path == nil {
-			at = field.NewPath(name)
-		}
+		at := child(path, name)
 		b := boundsOf(t.Name(), name)
 		if v.Field(i).IsZero() {
 			if b.required {
@@ -114,8 +110,6 @@ func Nearest(word string, list []string) string {
 	if len(word) > 128 {
 		return ""
 	}
-	list = append([]string(nil), list...)
-	sort.Strings(list)
 	best, bestDistance := "", 1<<30
 	folded := fold(word)
 	for _, candidate := range list {

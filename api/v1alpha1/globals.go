@@ -6,7 +6,6 @@ type Config struct {
 
 	// Services that are proxied.
 	// +kubebuilder:validation:MaxItems=4096
-	// +optional
 	Services []ProxyServiceSpec `json:"services,omitempty"`
 }
 
@@ -17,19 +16,15 @@ func MaxServices() int { return boundsOf("Config", "services").maxItems }
 // `PINGORA_ADMIN_BIND_ADDRESS` for `admin.bind_address`, and so on.
 type Globals struct {
 	// Admin is the admin API: health of the process, live state of everything, the log level.
-	// +optional
 	Admin Admin `json:"admin,omitzero"`
 
 	// AccessLog writes a line a request.
-	// +optional
 	AccessLog AccessLog `json:"accessLog,omitzero"`
 
 	// Metrics are served in the Prometheus format, at `/metrics`.
-	// +optional
 	Metrics Metrics `json:"metrics,omitzero"`
 
 	// Limits bound what clients may cost.
-	// +optional
 	Limits Limits `json:"limits,omitzero"`
 }
 
@@ -38,13 +33,10 @@ type Admin struct {
 	// BindAddress is the IP address and port of the admin API. `off` turns it off, port 0 picks a free port and logs it. A
 	// configured address that is taken is an error; the default, when it is taken, is skipped with a warning.
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:example="127.0.0.1:9901"
-	// +optional
 	BindAddress *string `json:"bindAddress,omitempty"`
 
 	// Pprof serves Go's profiles at `/debug/pprof` of the admin address.
 	// +kubebuilder:example=true
-	// +optional
 	Pprof *bool `json:"pprof,omitempty"`
 }
 
@@ -61,21 +53,17 @@ const (
 // AccessLog writes a line a request.
 type AccessLog struct {
 	// Format is `JSON`, or `Console` for people.
-	// +kubebuilder:example=JSON
-	// +optional
 	Format *AccessLogFormat `json:"format,omitempty"`
 
 	// Path is `stdout`, `stderr`, `off`, or a file, which is opened again on SIGUSR1 and on reload.
 	// +kubebuilder:validation:MaxLength=4096
 	// +kubebuilder:example="/var/log/pingora-proxy/access.log"
-	// +optional
 	Path *string `json:"path,omitempty"`
 
 	// SamplePercent is the share of requests that are logged.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +kubebuilder:example=10
-	// +optional
 	SamplePercent *int32 `json:"samplePercent,omitempty"`
 }
 
@@ -85,8 +73,6 @@ type Metrics struct {
 	// picks a free port and logs it. A configured address that is taken is an error; the default, when it is taken, is
 	// skipped with a warning.
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:example="0.0.0.0:9102"
-	// +optional
 	BindAddress *string `json:"bindAddress,omitempty"`
 }
 
@@ -95,45 +81,33 @@ type Limits struct {
 	// MaxConnections of clients at the same time, all services together. One more is answered with 503 and closed.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
-	// +kubebuilder:example=65536
-	// +optional
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
 
 	// MaxRequestLineBytes of a request's first line: method, target and version. A longer one is answered with 414.
 	// +kubebuilder:validation:Minimum=256
 	// +kubebuilder:validation:Maximum=1048576
-	// +kubebuilder:example=8192
-	// +optional
 	MaxRequestLineBytes *int32 `json:"maxRequestLineBytes,omitempty"`
 
 	// MaxHeaderBytes of a whole head, the first line included. A longer one is answered with 431.
 	// +kubebuilder:validation:Minimum=1024
 	// +kubebuilder:validation:Maximum=1048576
-	// +kubebuilder:example=65536
-	// +optional
 	MaxHeaderBytes *int32 `json:"maxHeaderBytes,omitempty"`
 
 	// MaxHeaders is the number of fields of a head. More are answered with 431.
 	// +kubebuilder:validation:Minimum=8
 	// +kubebuilder:validation:Maximum=1000
-	// +kubebuilder:example=128
-	// +optional
 	MaxHeaders *int32 `json:"maxHeaders,omitempty"`
 
 	// HeaderTimeoutMs is the time in which a request's head must arrive, in milliseconds from its first byte (or from the
 	// opening of a connection).
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=600000
-	// +kubebuilder:example=10000
-	// +optional
 	HeaderTimeoutMs *int32 `json:"headerTimeoutMs,omitempty"`
 
 	// MinBodyBytesPerSec is the rate at which a client must send a body or take a response on average, in bytes a second,
 	// once `header_timeout_ms` has passed. A slower one is cut off. 0: no such limit.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000000
-	// +kubebuilder:example=100
-	// +optional
 	MinBodyBytesPerSec *int32 `json:"minBodyBytesPerSec,omitempty"`
 
 	// WorkerThreads is the number of threads that run the proxy at the same time. 0: as many as the process may use of the
@@ -141,18 +115,14 @@ type Limits struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=4096
 	// +kubebuilder:example=4
-	// +optional
 	WorkerThreads *int32 `json:"workerThreads,omitempty"`
 
 	// DrainTimeoutSecs is the time that running requests and WebSockets get when the proxy stops, in seconds.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=86400
-	// +kubebuilder:example=30
-	// +optional
 	DrainTimeoutSecs *int32 `json:"drainTimeoutSecs,omitempty"`
 
 	// Via adds a `Via` header field to requests and responses (RFC 9110, section 7.6.3).
 	// +kubebuilder:example=true
-	// +optional
 	Via *bool `json:"via,omitempty"`
 }

@@ -13,51 +13,42 @@ type Route struct {
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:example={api.example.com}
-	// +optional
 	Hosts []string `json:"hosts,omitempty"`
 
 	// Matches are the requests that the route takes: those for which all conditions of at least one entry hold. Unset:
 	// every request.
 	// +kubebuilder:validation:MaxItems=64
-	// +optional
 	Matches []Match `json:"matches,omitempty"`
 
 	// Filters change a request or its response, or answer in place of an endpoint. They run in their order.
 	// +kubebuilder:validation:MaxItems=16
-	// +optional
 	Filters []Filter `json:"filters,omitempty"`
 
 	// Backends of the route, in place of the service's `upstreams` and `backends`.
 	// +kubebuilder:validation:MaxItems=256
-	// +optional
 	Backends []Backend `json:"backends,omitempty"`
 
 	// Timeouts that differ from the service's. What is unset here is the service's.
-	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 }
 
 // Match is a set of conditions that must all hold.
 type Match struct {
 	// Path condition. Unset: every path.
-	// +optional
 	Path *PathMatch `json:"path,omitempty"`
 
 	// Headers of the request, all of which must match.
 	// +kubebuilder:validation:MaxItems=16
-	// +optional
 	Headers []ValueMatch `json:"headers,omitempty"`
 
 	// Query parameters of the request, all of which must match.
 	// +kubebuilder:validation:MaxItems=16
-	// +optional
 	Query []ValueMatch `json:"query,omitempty"`
 
 	// Methods, one of which the request must have. Unset: any.
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=32
 	// +kubebuilder:example={GET, POST}
-	// +optional
 	Methods []string `json:"methods,omitempty"`
 }
 
@@ -76,14 +67,11 @@ const (
 type PathMatch struct {
 	// Type is `Exact`, `Prefix` (whole segments: `/api` matches `/api` and `/api/x`, not `/apix`), or `Regex` (RE2 syntax,
 	// found anywhere in the path unless anchored with `^` and `$`).
-	// +kubebuilder:example=Exact
-	// +optional
 	Type *PathMatchType `json:"type,omitempty"`
 
 	// Value is the path, the prefix or the regular expression. The first two begin with `/`.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/api/v2"
-	// +optional
 	Value *string `json:"value,omitempty"`
 }
 
@@ -106,8 +94,6 @@ type ValueMatch struct {
 	Name string `json:"name,omitempty"`
 
 	// Type is `Exact`, or `Regex` (RE2 syntax, found anywhere in the value unless anchored with `^` and `$`).
-	// +kubebuilder:example=Exact
-	// +optional
 	Type *ValueMatchType `json:"type,omitempty"`
 
 	// Value is the value or the regular expression. `''` matches a field that is present and empty.
@@ -122,19 +108,15 @@ type ValueMatch struct {
 // +kubebuilder:validation:MaxProperties=1
 type Filter struct {
 	// RequestHeaders changes header fields of the request before it is forwarded.
-	// +optional
 	RequestHeaders *HeaderFilter `json:"requestHeaders,omitempty"`
 
 	// ResponseHeaders changes header fields of the response before it is sent to the client.
-	// +optional
 	ResponseHeaders *HeaderFilter `json:"responseHeaders,omitempty"`
 
 	// Rewrite changes the path or the host of the request before it is forwarded.
-	// +optional
 	Rewrite *RewriteFilter `json:"rewrite,omitempty"`
 
 	// Redirect answers with a redirection. Such a route needs no backends.
-	// +optional
 	Redirect *RedirectFilter `json:"redirect,omitempty"`
 }
 
@@ -145,20 +127,17 @@ type HeaderFilter struct {
 	// Set replaces a field, or adds it where it is missing.
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:example={X-Env: prod}
-	// +optional
 	Set map[string]string `json:"set,omitempty"`
 
 	// Add adds a field beside those of the same name.
 	// +kubebuilder:validation:MaxProperties=64
 	// +kubebuilder:example={X-Served-By: shop}
-	// +optional
 	Add map[string]string `json:"add,omitempty"`
 
 	// Remove removes all fields of these names.
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=256
 	// +kubebuilder:example={X-Debug}
-	// +optional
 	Remove []string `json:"remove,omitempty"`
 }
 
@@ -168,32 +147,23 @@ type RewriteFilter struct {
 	// ReplacePrefix replaces the prefix that the route matched. The route's path conditions must be of type `Prefix`.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/"
-	// +optional
 	ReplacePrefix *string `json:"replacePrefix,omitempty"`
 
 	// Path replaces the whole path; the query stays. In a route whose path conditions are all of type `Regex`, `$1` or
 	// `${1}` stand for what the expression's groups matched, and `$$` for a dollar sign.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/index.html"
-	// +optional
 	Path *string `json:"path,omitempty"`
 
 	// Host replaces the host that the endpoint sees, with a port if one is wanted.
 	// +kubebuilder:validation:MaxLength=260
 	// +kubebuilder:example="internal.example.com"
-	// +optional
 	Host *string `json:"host,omitempty"`
 }
 
 // RedirectScheme is the scheme of a redirection.
 // +kubebuilder:validation:Enum=http;https
 type RedirectScheme string
-
-// The schemes of a redirection.
-const (
-	SchemeHTTP  RedirectScheme = "http"
-	SchemeHTTPS RedirectScheme = "https"
-)
 
 // RedirectCode is the status of a redirection.
 // +kubebuilder:validation:Enum=301;302;303;307;308
@@ -204,31 +174,26 @@ type RedirectCode int32
 type RedirectFilter struct {
 	// Scheme of the location.
 	// +kubebuilder:example=https
-	// +optional
 	Scheme *RedirectScheme `json:"scheme,omitempty"`
 
 	// Host of the location, without a port.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:example="www.example.com"
-	// +optional
 	Host *string `json:"host,omitempty"`
 
 	// Port of the location. Unset: the scheme's own if `scheme` or `host` is set, else the request's.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +kubebuilder:example=8443
-	// +optional
 	Port *int32 `json:"port,omitempty"`
 
 	// Path of the location; the query stays. In a route whose path conditions are all of type `Regex`, `$1` or `${1}` stand
 	// for what the expression's groups matched, and `$$` for a dollar sign.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/api/v2/$1"
-	// +optional
 	Path *string `json:"path,omitempty"`
 
 	// Code is the status of the answer.
 	// +kubebuilder:example=308
-	// +optional
 	Code *RedirectCode `json:"code,omitempty"`
 }

@@ -6,7 +6,6 @@ type ProxyServiceSpec struct {
 	// letter or a digit. Unique within a configuration.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:example="admin-portal"
-	// +optional
 	Name string `json:"name,omitempty"`
 
 	// BindAddress is the IP address and port to listen on. `0.0.0.0:8080` listens on every IPv4 address, `:8080` on every
@@ -22,12 +21,9 @@ type ProxyServiceSpec struct {
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MaxLength=253
 	// +kubebuilder:example={shop.example.com, "*.shop.example.com"}
-	// +optional
 	Hosts []string `json:"hosts,omitempty"`
 
 	// TLS towards clients. Only `false` is supported by this version; `true` is refused.
-	// +kubebuilder:example=false
-	// +optional
 	TLS *bool `json:"tls,omitempty"`
 
 	// Upstreams are the addresses that requests are forwarded to, `host:port` each. An IPv6 address stands in brackets. A
@@ -35,32 +31,25 @@ type ProxyServiceSpec struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=260
 	// +kubebuilder:example={"127.0.0.1:3002"}
-	// +optional
 	Upstreams []string `json:"upstreams,omitempty"`
 
 	// Backends are the addresses that requests are forwarded to, with weights and roles. Merged with `upstreams`.
 	// +kubebuilder:validation:MaxItems=256
-	// +optional
 	Backends []Backend `json:"backends,omitempty"`
 
 	// HealthCheck says how the endpoints are watched. Unset: a TCP check with the defaults below.
-	// +optional
 	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
 
 	// LoadBalancing says how an endpoint is picked.
-	// +optional
 	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
 
 	// Timeouts of connections and requests. Routes may override them, field by field.
-	// +optional
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
 
 	// Retry says when a failed request is tried at another endpoint.
-	// +optional
 	Retry *Retry `json:"retry,omitempty"`
 
 	// ClientIP says how the client's address is found.
-	// +optional
 	ClientIP *ClientIP `json:"clientIP,omitempty"`
 
 	// HealthPath is the path at which the proxy itself answers for the service: 200 while at least one endpoint can
@@ -68,7 +57,6 @@ type ProxyServiceSpec struct {
 	// off. Unset: `/health` in a file, `off` in a custom resource.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/healthz"
-	// +optional
 	HealthPath *string `json:"healthPath,omitempty"`
 
 	// Routes say which requests go where. The most specific route wins, whatever its place in the list: exact host, then
@@ -78,7 +66,6 @@ type ProxyServiceSpec struct {
 	// +kubebuilder:validation:MaxItems=512
 	// +listType=map
 	// +listMapKey=name
-	// +optional
 	Routes []Route `json:"routes,omitempty"`
 }
 
@@ -105,12 +92,9 @@ type Backend struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	// +kubebuilder:example=90
-	// +optional
 	Weight *int32 `json:"weight,omitempty"`
 
 	// Role is `Primary`, or `Backup` for one that serves only when no primary can.
-	// +kubebuilder:example=Backup
-	// +optional
 	Role *BackendRole `json:"role,omitempty"`
 }
 
@@ -129,8 +113,6 @@ const (
 type LoadBalancing struct {
 	// Algorithm is `RoundRobin` (smooth and weighted: exact over any run of requests as long as the sum of the weights),
 	// `LeastRequest` (the less busy of two random endpoints), or `Random` (weighted).
-	// +kubebuilder:example=LeastRequest
-	// +optional
 	Algorithm *Algorithm `json:"algorithm,omitempty"`
 }
 
@@ -139,24 +121,18 @@ type Timeouts struct {
 	// ConnectMs is the time to open a connection to an endpoint, in milliseconds.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=600000
-	// +kubebuilder:example=1000
-	// +optional
 	ConnectMs *int32 `json:"connectMs,omitempty"`
 
 	// RequestMs is the time from a request's head to the response's head, all tries together, in milliseconds. When it is
 	// over the client gets 504. Bodies are not counted.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400000
-	// +kubebuilder:example=30000
-	// +optional
 	RequestMs *int32 `json:"requestMs,omitempty"`
 
 	// IdleSecs is the longest silence between bytes of a body and in a tunnel (WebSocket), and how long a client's
 	// connection is kept open between requests, in seconds.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	// +kubebuilder:example=60
-	// +optional
 	IdleSecs *int32 `json:"idleSecs,omitempty"`
 }
 
@@ -167,7 +143,6 @@ type Retry struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10
 	// +kubebuilder:example=3
-	// +optional
 	Attempts *int32 `json:"attempts,omitempty"`
 
 	// Codes are statuses of responses that are tried again as well, for idempotent methods.
@@ -175,7 +150,6 @@ type Retry struct {
 	// +kubebuilder:validation:items:Minimum=400
 	// +kubebuilder:validation:items:Maximum=599
 	// +kubebuilder:example={502, 503}
-	// +optional
 	Codes []int32 `json:"codes,omitempty"`
 
 	// PerTryTimeoutMs is the time that one try may take until the response's head, in milliseconds. Unset: what is left
@@ -183,14 +157,11 @@ type Retry struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400000
 	// +kubebuilder:example=5000
-	// +optional
 	PerTryTimeoutMs *int32 `json:"perTryTimeoutMs,omitempty"`
 
 	// BudgetPercent caps retries as a share of requests, so that retries cannot multiply an overload.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
-	// +kubebuilder:example=20
-	// +optional
 	BudgetPercent *int32 `json:"budgetPercent,omitempty"`
 }
 
@@ -210,45 +181,33 @@ type HealthCheck struct {
 	// TimeoutMs is the time that a check may take, in milliseconds.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=600000
-	// +kubebuilder:example=500
-	// +optional
 	TimeoutMs *int32 `json:"timeoutMs,omitempty"`
 
 	// FrequencySecs is the time from one check to the next, in seconds.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	// +kubebuilder:example=5
-	// +optional
 	FrequencySecs *int32 `json:"frequencySecs,omitempty"`
 
 	// Type is `TCP` (a connection can be opened), `HTTP` (GET `path` answers with a status from 200 to 399), or `Disabled`
 	// (no active checks).
-	// +kubebuilder:example=HTTP
-	// +optional
 	Type *HealthCheckType `json:"type,omitempty"`
 
 	// Path that an `HTTP` check asks for. Only allowed with `type: HTTP`, where it is `/` unless set.
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:example="/healthz"
-	// +optional
 	Path *string `json:"path,omitempty"`
 
 	// HealthyThreshold is the number of successful checks in a row that bring an endpoint back.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
-	// +kubebuilder:example=1
-	// +optional
 	HealthyThreshold *int32 `json:"healthyThreshold,omitempty"`
 
 	// UnhealthyThreshold is the number of failed checks in a row that take an endpoint out.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
-	// +kubebuilder:example=3
-	// +optional
 	UnhealthyThreshold *int32 `json:"unhealthyThreshold,omitempty"`
 
 	// Passive takes endpoints out that fail real requests. Unset: off; `{}`: on, with the defaults below.
-	// +optional
 	Passive *PassiveHealthCheck `json:"passive,omitempty"`
 }
 
@@ -258,22 +217,16 @@ type PassiveHealthCheck struct {
 	// 504.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
-	// +kubebuilder:example=5
-	// +optional
 	ConsecutiveErrors *int32 `json:"consecutiveErrors,omitempty"`
 
 	// EjectionSecs is how long it stays out the first time, in seconds; each further ejection takes longer.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	// +kubebuilder:example=30
-	// +optional
 	EjectionSecs *int32 `json:"ejectionSecs,omitempty"`
 
 	// MaxEjectionPercent caps the share of endpoints that are out at the same time.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
-	// +kubebuilder:example=50
-	// +optional
 	MaxEjectionPercent *int32 `json:"maxEjectionPercent,omitempty"`
 }
 
@@ -285,6 +238,5 @@ type ClientIP struct {
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:example={10.0.0.0/8}
-	// +optional
 	TrustedProxies []string `json:"trustedProxies,omitempty"`
 }

@@ -3,7 +3,6 @@ package v1alpha1
 import (
 	"maps"
 	"net"
-	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -58,10 +57,16 @@ func checkPath(s string) string {
 	if detail := checkTarget(s); detail != "" {
 		return detail
 	}
-	for i, segment := range strings.Split(s[1:], "/") {
-		last := i == strings.Count(s, "/")-1
-		if segment == "." || segment == ".." || segment == "" && !last {
-			return "must be normalised: without empty, '.' or '..' segments"
+	segments := strings.Split(s[1:], "/")
+	for i, segment := range segments {
+		if segment == "" && i < len(segments)-1 {
+			return notNormal
+		}
+		// An origin may cut a segment further: at parameters, and at slashes and backslashes that are escaped.
+		for _, part := range cuts.Split(segment, -1) {
+			if part == "." || part == ".." {
+				return notNormal
+			}
 		}
 	}
 	for i := 0; i+2 < len(s); i++ {
@@ -69,12 +74,19 @@ func checkPath(s string) string {
 			continue
 		}
 		n, _ := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if c := byte(n); letterOrDigit(c) || strings.IndexByte("-._~", c) >= 0 {
+		switch c := byte(n); {
+		case c == 0:
+			return "must not hold spaces, backslashes or control characters"
+		case letterOrDigit(c) || strings.IndexByte("-._~", c) >= 0:
 			return "must be normalised: '" + s[i:i+3] + "' is '" + string(rune(c)) + "'"
 		}
 	}
 	return ""
 }
+
+const notNormal = "must be normalised: without empty, '.' or '..' segments"
+
+var cuts = regexp.MustCompile(`(?i);|%2f|%5c`)
 
 func hex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
@@ -84,27 +96,14 @@ func hex(c byte) bool {
 func checkAuthority(s string) string {
 	const wrong = "must be a host, with a port if one is wanted, such as `internal.example.com:8080`"
 	host := s
-	if strings.ContainsAny(s, "/@") {
-		return wrong
-	}
-	if h, port, err := net.SplitHostPort(s); err == nil {
-		n, ok := parsePort(port)
-		if !ok || n == 0 {
+	if _, port, err := net.SplitHostPort(s); err == nil && !strings.ContainsAny(s, "/@") {
+		if n, ok := parsePort(port); !ok || n == 0 {
 			return "port must be between 1 and 65535"
 		}
-		host = h
-	} else if inner, ok := strings.CutPrefix(s, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
-			return wrong
-		}
-		return ""
+		host = strings.TrimSuffix(s, ":"+port)
 	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip.Is6() && host == s {
-			return "an IPv6 address must stand in brackets"
-		}
-		return ""
+	if detail, ok := literal(host); ok {
+		return detail
 	}
 	if !validDNSName(host) {
 		return wrong

@@ -63,8 +63,8 @@ func TestServiceSentences(t *testing.T) {
 		"localhost":     {func(s *ProxyServiceSpec) { s.BindAddress = "localhost:80" }, []string{"spec.bindAddress: must be an IP address and a port; did you mean `127.0.0.1:80`?"}},
 		"name to bind":  {func(s *ProxyServiceSpec) { s.BindAddress = "example.com:80" }, []string{"spec.bindAddress: must be an IP address and a port, not a name"}},
 		"host": {func(s *ProxyServiceSpec) {
-			s.Hosts = []string{"a..b", "*", "a.*.b", "*.com", "http://a", "a.b:80", "ok.example.com", "*.ok.example.com", "10.0.0.1", "::1"}
-		}, []string{"spec.hosts[0]: must be a DNS name such as `shop.example.com` or `*.shop.example.com`", "spec.hosts[1]: must be a name; leave `hosts` unset to answer for every host", "spec.hosts[2]: a wildcard must be the whole first label, as in `*.example.com`", "spec.hosts[3]: a wildcard must stand before at least two labels, as in `*.example.com`", "spec.hosts[4]: must be a name without a scheme or a port", "spec.hosts[5]: must be a name without a scheme or a port"}},
+			s.Hosts = []string{"a..b", "*", "a.*.b", "*.com", "http://a", "a.b:80", "ok.example.com", "*.ok.example.com", "10.0.0.1", "::1", "[10.0.0.1]", "[::1]"}
+		}, []string{"spec.hosts[0]: must be a DNS name such as `shop.example.com` or `*.shop.example.com`", "spec.hosts[1]: must be a name; leave `hosts` unset to answer for every host", "spec.hosts[2]: a wildcard must be the whole first label, as in `*.example.com`", "spec.hosts[3]: a wildcard must stand before at least two labels, as in `*.example.com`", "spec.hosts[4]: must be a name without a scheme or a port", "spec.hosts[5]: must be a name without a scheme or a port", "spec.hosts[9]: an IPv6 address must stand in brackets", "spec.hosts[10]: must be an IP address without a zone, and brackets only around IPv6"}},
 		"same host": {func(s *ProxyServiceSpec) { s.Hosts = []string{"a.example.com", "A.example.com"} }, []string{"spec.hosts[1]: duplicate host `A.example.com`"}},
 		"TLS":       {func(s *ProxyServiceSpec) { s.TLS = ptr(true) }, []string{"spec.tls: TLS is not supported by this version; set it to false and terminate TLS in front of the proxy"}},
 		"upstreams": {func(s *ProxyServiceSpec) {
@@ -118,6 +118,9 @@ func TestServiceSentences(t *testing.T) {
 		"path with dots":      {path(PathMatchPrefix, "/a/../b"), []string{value + "must be normalised: without empty, '.' or '..' segments"}},
 		"path with slashes":   {path(PathMatchPrefix, "/a//b"), []string{value + "must be normalised: without empty, '.' or '..' segments"}},
 		"path over-encoded":   {path(PathMatchPrefix, "/%41"), []string{value + "must be normalised: '%41' is 'A'"}},
+		"dots in disguise":    {path(PathMatchPrefix, "/a/..%2Fb"), []string{value + "must be normalised: without empty, '.' or '..' segments"}},
+		"dots, parameters":    {path(PathMatchPrefix, "/a/..;x/b"), []string{value + "must be normalised: without empty, '.' or '..' segments"}},
+		"encoded NUL":         {path(PathMatchPrefix, "/a%00"), []string{value + "must not hold spaces, backslashes or control characters"}},
 		"path encoded":        {path(PathMatchPrefix, "/a%2fb/%C3%A4/"), nil},
 		"regex":               {path(PathMatchRegex, "^/(a"), []string{value + "invalid regular expression: missing closing ): `^/(a`"}},
 		"regex not RE2":       {path(PathMatchRegex, "(?=a)"), []string{value + "invalid regular expression: invalid or unsupported Perl syntax: `(?=`"}},
@@ -143,6 +146,7 @@ func TestServiceSentences(t *testing.T) {
 		"rewrite host":        {filter(Filter{Rewrite: &RewriteFilter{Host: ptr("http://a")}}), []string{rewrite + ".host: must be a host, with a port if one is wanted, such as `internal.example.com:8080`"}},
 		"rewrite port":        {filter(Filter{Rewrite: &RewriteFilter{Host: ptr("a:0")}}), []string{rewrite + ".host: port must be between 1 and 65535"}},
 		"rewrite bare IPv6":   {filter(Filter{Rewrite: &RewriteFilter{Host: ptr("::1")}}), []string{rewrite + ".host: an IPv6 address must stand in brackets"}},
+		"rewrite with ports":  {filter(Filter{Rewrite: &RewriteFilter{Host: ptr("[::1]:80")}}), nil},
 		"rewrite IPv6":        {filter(Filter{Rewrite: &RewriteFilter{Host: ptr("[::1]")}}), nil},
 		"prefix of a regex":   {regexes(Filter{Rewrite: &RewriteFilter{ReplacePrefix: ptr("/")}}, "^/a"), []string{rewrite + ".replacePrefix: needs every path match of the route to be of type `Prefix`"}},
 		"no redirect":         {filter(Filter{Redirect: &RedirectFilter{Code: ptr(RedirectCode(301))}}), []string{direct + ": set `scheme`, `host`, `port` or `path`: the location would be the request's own"}},

@@ -105,7 +105,7 @@ func markdown(m *model) []byte {
 				second = "–"
 			}
 			row(&b, []string{
-				"`" + f.file() + "`", second, m.typeText(f, list), m.defaultText(f), m.boundsText(f), f.text(), f.exampleText(),
+				"`" + f.file() + "`", second, m.typeText(f, list), m.defaultText(f), m.boundsText(f), f.text(), m.exampleText(f),
 			})
 		}
 	}
@@ -192,9 +192,16 @@ func (m *model) boundsText(f *fieldType) string {
 	return strings.Join(parts, ", ")
 }
 
-// exampleText shows the field as it stands in a file.
-func (f *fieldType) exampleText() string {
+// exampleText shows the field as it stands in a file: with the marker's value, else with the second of its enumeration,
+// else with its default.
+func (m *model) exampleText(f *fieldType) string {
 	value := f.example
+	if values := m.enums[f.typ.name].values; value == "" && len(values) > 0 {
+		value = values[min(1, len(values)-1)]
+	}
+	if d, ok := m.defaults[f.owner+"."+f.json]; ok && value == "" {
+		value = fmt.Sprint(d)
+	}
 	if value == "" {
 		return "–"
 	}
