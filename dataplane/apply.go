@@ -287,8 +287,8 @@ func (d *DataPlane) accept(l *openListener) {
 
 // retire stops accepting and lets the connections end.
 func (d *DataPlane) retire(l *openListener) {
-	l.Close()
 	l.server.Drain(idleGrace)
+	l.Close()
 	d.leaving[l] = struct{}{}
 	d.running.Go(func() {
 		l.Wait()

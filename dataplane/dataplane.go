@@ -137,7 +137,11 @@ func (d *DataPlane) Drain(ctx context.Context) error {
 		<-l.gone
 	}
 	if cut > 0 {
-		return fmt.Errorf("%d connections were still busy when the time to drain was over, and were closed", cut)
+		noun := "connections were"
+		if cut == 1 {
+			noun = "connection was"
+		}
+		return fmt.Errorf("%d %s still busy when the time to drain was over; closed", cut, noun)
 	}
 	return nil
 }

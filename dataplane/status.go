@@ -24,7 +24,7 @@ func (d *DataPlane) resolved(cluster string) {
 func (d *DataPlane) eachUpstream(yield func(upstream string, healthy bool)) {
 	for _, cluster := range d.clusters.Status() {
 		for _, e := range cluster.Endpoints {
-			yield(e.Addr.String(), e.Healthy)
+			yield(e.Addr.String(), e.Serving)
 		}
 	}
 }

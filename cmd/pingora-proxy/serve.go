@@ -39,10 +39,14 @@ func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
 		}
 		break
 	}
-	file, ok := stderr.(*os.File)
-	log, err := telemetry.NewLogger(telemetry.LogOptions{
-		Level: level, Writer: stderr, Console: ok && isTerminal(file), Stacks: os.Getenv("RUST_BACKTRACE") != "0",
-	})
+	o := telemetry.LogOptions{Level: level, Writer: stderr, Stacks: os.Getenv("RUST_BACKTRACE") != "0"}
+	if file, ok := stderr.(*os.File); ok {
+		o.Console = isTerminal(file)
+		if file == os.Stderr {
+			o.Writer = nil // a copy of it, which a closed pipe does not end the process through
+		}
+	}
+	log, err := telemetry.NewLogger(o)
 	return log, level, err
 }
 
