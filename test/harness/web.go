@@ -131,6 +131,7 @@ type OriginProcess struct {
 	Addr    string
 	Name    string
 	command *exec.Cmd
+	env     []string
 }
 
 // lastOrigin numbers the origin processes of this process.
@@ -140,9 +141,14 @@ var lastOrigin atomic.Uint32
 // is down its port cannot become that of somebody's outgoing connection.
 func StartOriginProcess(t testing.TB, name string) *OriginProcess {
 	t.Helper()
+	return startOriginProcess(t, name)
+}
+
+func startOriginProcess(t testing.TB, name string, env ...string) *OriginProcess {
+	t.Helper()
 	n := lastOrigin.Add(1)
 	pid := os.Getpid()
-	o := &OriginProcess{Name: name, Addr: fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>8&127, pid&255, 1+n%254)}
+	o := &OriginProcess{Name: name, env: env, Addr: fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>8&127, pid&255, 1+n%254)}
 	o.Start(t)
 	t.Cleanup(o.stop)
 	return o
@@ -159,7 +165,7 @@ func (o *OriginProcess) Start(t testing.TB) {
 		t.Fatal(err)
 	}
 	command := exec.Command(self)
-	command.Env = append(environment(), originVariable+"="+o.Addr+" "+o.Name)
+	command.Env = append(append(environment(), originVariable+"="+o.Addr+" "+o.Name), o.env...)
 	command.Stderr = os.Stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	said, err := command.StdoutPipe()
@@ -214,7 +220,7 @@ func originMain(value string) int {
 		return 1
 	}
 	fmt.Println(listener.Addr())
-	server := &http.Server{Handler: Echo(name), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: ledgered(os.Getenv(ledgerVariable), Echo(name)), ReadHeaderTimeout: time.Minute}
 	fmt.Fprintln(os.Stderr, "origin process:", server.Serve(listener))
 	return 1
 }
