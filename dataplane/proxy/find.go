@@ -9,6 +9,11 @@ import (
 func find(x *exchange.Exchange, c *Configuration) *router.Route {
 	r := &x.Request
 	stripRequest(r)
+	if r.Method == exchange.CONNECT { // it names a host and no path: there is nothing to look up
+		identify(x, nil)
+		refuseMethod(x)
+		return nil
+	}
 	if !x.NormalizePath() {
 		identify(x, nil)
 		x.Answer(400, exchange.BadRequest)
@@ -22,10 +27,8 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		identify(x, nil)
 	}
 	switch {
-	case r.Method == exchange.CONNECT || r.Method == exchange.TRACE:
-		x.Answer(405, exchange.MethodRefused)
-		x.Response.Header.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		x.Response.Close = r.Method == exchange.CONNECT // the client may take what follows for a tunnel
+	case r.Method == exchange.TRACE:
+		refuseMethod(x)
 	case found.Health:
 		answerHealth(x, found.Service)
 	case found.Route == nil:
@@ -41,6 +44,14 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		x.Answer(503, exchange.InvalidConfig)
 	}
 	return nil
+}
+
+// refuseMethod answers a method that is not for proxies like this one: CONNECT would reach what no route names, TRACE would
+// show a page what its browser keeps from it.
+func refuseMethod(x *exchange.Exchange) {
+	x.Answer(405, exchange.MethodRefused)
+	x.Response.Header.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	x.Response.Close = x.Request.Method == exchange.CONNECT // the client may take what follows for a tunnel
 }
 
 // answerHealth answers for a service: 200 while at least one endpoint can serve, or where none is needed.
