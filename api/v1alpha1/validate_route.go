@@ -149,8 +149,8 @@ func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
 
 // framing are the fields that frame a message or belong to one connection: the proxy writes them itself.
 var framing = []string{
-	"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
-	"transfer-encoding", "upgrade",
+	"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
+	"proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
 }
 
 func checkHeaderName(name string) string {
