@@ -38,7 +38,7 @@ type ClientOptions struct {
 // A Try bounds one round trip.
 type Try struct {
 	Deadline exchange.Nanos // for the final response's head; 0: none
-	Idle     time.Duration  // between bytes of either body
+	Idle     time.Duration  // between bytes of either body; 0: no limit
 }
 
 // A ClientConn is a connection to an endpoint that speaks HTTP/1.1. It carries one exchange at a time.
@@ -50,7 +50,6 @@ type ClientConn struct {
 	options ClientOptions
 	timer   timer
 	used    bool // carried an exchange before
-	closed  bool
 
 	// of the exchange that it carries now
 	x       *exchange.Exchange
@@ -146,7 +145,7 @@ func (c *ClientConn) RoundTrip(x *exchange.Exchange, t Try) error {
 		return nil
 	}
 	c.body.reset()
-	if c.head.Framing != NoBody && !(c.head.Framing == LengthBody && r.ContentLength == 0) {
+	if c.head.Framing != NoBody && (c.head.Framing != LengthBody || r.ContentLength != 0) {
 		r.Body = &c.body
 	}
 	return nil
@@ -418,6 +417,14 @@ func (c *ClientConn) interrupted(err error) {
 	if failed := c.upload.clientFault(); failed != nil {
 		c.failBody(failed)
 	}
+}
+
+// idleDeadline is when a byte must have come or gone.
+func (c *ClientConn) idleDeadline() exchange.Nanos {
+	if c.try.Idle == 0 {
+		return 0
+	}
+	return exchange.Now() + exchange.Nanos(c.try.Idle)
 }
 
 // aborted reports whether the client's connection was cut off, so that the exchange is for nobody.

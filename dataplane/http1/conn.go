@@ -45,6 +45,7 @@ type conn struct {
 	probed    bool                       // looked at again since it fell silent
 	outside   bool                       // the next request is served outside step
 	responded bool
+	continued bool // the client was told to send the body that it announced
 	closing   bool // ends after this exchange
 	linger    bool // the client may still be sending: see close
 	headSize  int
@@ -205,7 +206,7 @@ func (c *conn) serveOne() {
 	x.Conn, x.Downstream = &c.facts, c
 	x.Record.Start = c.started
 	c.timer.set(0)
-	c.first, c.probed, c.responded = false, false, false
+	c.first, c.probed, c.responded, c.continued = false, false, false, false
 	w.start += c.headSize
 	if x.Request.ContentLength != 0 {
 		c.body.reset(w, x)

@@ -236,7 +236,7 @@ func (b *requestBody) drop() bool {
 	if b.Ended() {
 		return true
 	}
-	if b.c.closing || b.err != nil || b.canceled.Load() || b.x.Request.Expect || !b.chunked && b.left > drainBytes {
+	if b.c.closing || b.err != nil || b.canceled.Load() || b.x.Request.Expect && !b.c.continued || !b.chunked && b.left > drainBytes {
 		return false
 	}
 	var scratch [1024]byte

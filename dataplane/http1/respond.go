@@ -18,6 +18,7 @@ var (
 
 // Interim implements exchange.Downstream (RFC 9110 §15.2).
 func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) error {
+	c.continued = c.continued || status == 100
 	if x.Request.Protocol == exchange.HTTP10 {
 		return nil
 	}
@@ -86,11 +87,16 @@ func (c *conn) framing(x *exchange.Exchange) Framing {
 // unread reports whether so much of the request's body may be left when the response has been sent that the connection
 // cannot be used again. A body that is still being uploaded is not unread.
 func (c *conn) unread(x *exchange.Exchange) bool {
-	if x.Request.ContentLength == 0 || x.Response.Stream != nil {
+	switch {
+	case x.Request.ContentLength == 0:
+		return false
+	case x.Request.Expect && !c.continued:
+		return true // the client may send the body, or not: where its next request begins is not to be known
+	case x.Response.Stream != nil:
 		return false
 	}
 	b := &c.body
-	return !b.Ended() && (x.Request.Expect || b.err != nil || b.chunked || b.left > drainBytes)
+	return !b.Ended() && (b.err != nil || b.chunked || b.left > drainBytes)
 }
 
 // write writes p to the client, on the short way while step runs.

@@ -153,7 +153,7 @@ func (b *responseBody) room() []byte {
 func (b *responseBody) fill(p []byte) (int, error) {
 	c := b.c
 	for {
-		c.timer.set(exchange.Now() + exchange.Nanos(c.try.Idle))
+		c.timer.set(c.idleDeadline())
 		n, err := c.nc.Read(p)
 		c.timer.ease()
 		switch {
@@ -190,7 +190,7 @@ func (b *responseBody) plain() (*net.TCPConn, int64) {
 
 // waits implements side: the endpoint keeps the response waiting.
 func (b *responseBody) waits() {
-	b.c.timer.set(exchange.Now() + exchange.Nanos(b.c.try.Idle))
+	b.c.timer.set(b.c.idleDeadline())
 }
 
 // spurious implements side.

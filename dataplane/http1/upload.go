@@ -132,7 +132,7 @@ func (u *upload) spurious() bool {
 }
 
 // waits implements side: the endpoint keeps the upload waiting.
-func (u *upload) waits() { u.timer.set(exchange.Now() + exchange.Nanos(u.c.try.Idle)) }
+func (u *upload) waits() { u.timer.set(u.c.idleDeadline()) }
 
 // moved implements side.
 func (u *upload) moved(int) { u.timer.ease() }
