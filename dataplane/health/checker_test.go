@@ -270,7 +270,9 @@ func TestHTTPRequest(t *testing.T) {
 // A body without end is not read without end: the next check follows.
 func TestHTTPEndlessBody(t *testing.T) {
 	w := newWorld(t, upstream.Options{})
-	w.apply(fast(snapshot.CheckHTTP), serve(t, func(rw http.ResponseWriter, _ *http.Request) {
+	check := fast(snapshot.CheckHTTP)
+	check.Timeout = time.Minute
+	w.apply(check, serve(t, func(rw http.ResponseWriter, _ *http.Request) {
 		for {
 			if _, err := rw.Write(make([]byte, 32<<10)); err != nil {
 				return

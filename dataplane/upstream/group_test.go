@@ -153,6 +153,30 @@ func TestGroupFollowsHealth(t *testing.T) {
 	}
 }
 
+// What a cluster that went down gives up is spread by weight over all others, and taken back when it is up again.
+func TestGroupSpreadsTheShareOfTheUnavailable(t *testing.T) {
+	cs := grouped(t, 1, 1, 1, 1)
+	g := cs.Group("route", []snapshot.WeightedCluster{
+		{Cluster: "a", Weight: 1},
+		{Cluster: "b", Weight: 1},
+		{Cluster: "c", Weight: 1},
+		{Cluster: "d", Weight: 2},
+	})
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, "map[a:12 b:12 c:12 d:24]"},
+		{func() { down(t, cs, "b", 21) }, "map[a:15 c:15 d:30]"},
+		{func() { up(t, cs, "b", 21) }, "map[a:12 b:12 c:12 d:24]"},
+	} {
+		step.do()
+		if got := shares(g, 60); got != step.want {
+			t.Errorf("shares %s, want %s", got, step.want)
+		}
+	}
+}
+
 // A retry goes to another cluster when its own has no other endpoint, and to the backups last.
 func TestGroupRetriesElsewhere(t *testing.T) {
 	cs := grouped(t, 1, 2, 1)
