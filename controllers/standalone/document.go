@@ -3,6 +3,7 @@ package standalone
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -164,6 +165,14 @@ func (d *document) faults() []Problem {
 		out = append(out, Problem{File: d.file, Line: f.at.line, Column: f.at.column, Path: f.path, Message: f.message})
 	}
 	return out
+}
+
+// faulty says whether a part of a service could not be read.
+func (d *document) faulty(service int) bool {
+	at := d.decoder.show(d.path(service).String())
+	return slices.ContainsFunc(d.decoder.faults, func(f fault) bool {
+		return d.object || f.path == at || strings.HasPrefix(f.path, at+".")
+	})
 }
 
 // validate checks one service, leaving out what is missing only because it could not be read.

@@ -142,7 +142,8 @@ type loader struct {
 	settings   []Setting
 	overridden map[string]Problem   // globals that do not come from a file, by path: where they come from
 	globalsIn  map[string]*document // where the top-level keys of the globals stand
-	origins    []origin             // of the services
+	sound      []translate.Service  // nothing is wrong with each of them alone
+	origins    []origin             // of the sound services
 }
 
 // origin is where a service stands.
@@ -179,11 +180,9 @@ func load(o Options, contents []content, problems []Problem) (*Loaded, []Problem
 	}
 	l.globals(&out.Globals)
 	l.services(out)
-	if len(l.problems) > 0 {
-		return nil, arrange(l.problems)
-	}
 	out.Settings = l.values(&out.Globals)
-	in := translate.Input{Globals: out.Globals, Services: out.Services}
+	// Conflicts are looked for even where something else is wrong, among the services that are not.
+	in := translate.Input{Globals: out.Globals, Services: l.sound}
 	var found []translate.Problem
 	out.Snapshot, found = translate.Translate(in)
 	for _, p := range found {
@@ -248,7 +247,8 @@ func (l *loader) services(out *Loaded) {
 		for i := range d.config.Services {
 			spec := &d.config.Services[i]
 			spec.SetDefaults(from)
-			for _, p := range d.validate(i, from) {
+			wrong := d.validate(i, from)
+			for _, p := range wrong {
 				l.problems = append(l.problems, d.spellFlags(p))
 			}
 			s := d.entry(i)
@@ -256,18 +256,22 @@ func (l *loader) services(out *Loaded) {
 			if d.object {
 				at = d.problem("metadata.name", "")
 			}
-			if first, again := names[s.Owner()]; again && s.Name != "" {
+			first, again := names[s.Owner()]
+			if again && s.Name != "" {
 				at.Message = fmt.Sprintf("duplicate service name `%s`; the first is at %s", s.Owner(), first.place())
 				l.problems = append(l.problems, d.spellFlags(at))
 			} else {
 				names[s.Owner()] = at
 			}
 			out.Services = append(out.Services, s)
-			l.origins = append(l.origins, origin{d, i})
+			if len(wrong) == 0 && !again && !d.faulty(i) {
+				l.sound = append(l.sound, s)
+				l.origins = append(l.origins, origin{d, i})
+			}
 		}
 	}
 	if n := len(out.Services); n > v1alpha1.MaxServices() {
-		p := l.origins[n-1].document.problem("services", fmt.Sprintf("must have at most %d items, has %d", v1alpha1.MaxServices(), n))
+		p := l.documents[len(l.documents)-1].problem("services", fmt.Sprintf("must have at most %d items, has %d", v1alpha1.MaxServices(), n))
 		l.problems = append(l.problems, p)
 	}
 	if len(out.Services) == 0 && len(l.problems) == 0 {

@@ -188,6 +188,10 @@ func TestProblems(t *testing.T) {
 		"admin and metrics": {head + "admin: {bind_address: ':7'}\nmetrics: {bind_address: '127.0.0.1:7'}\n", []string{
 			"f:6:11: metrics.bind_address: is taken by the admin API already; choose another port",
 		}},
+		"conflicts beside other faults": {head + "    tlss: false\n  - name: b\n    bind_address: '0.0.0.0:81'\n    upstreams: ['10.0.0.1:80']\n  - name: c\n    bind_address: '127.0.0.1:81'\n    upstreams: ['10.0.0.1:80']\n", []string{
+			"f:5:5: services[0].tlss: unknown field; did you mean `tls`?",
+			"f:10:5: services[2].bind_address: `127.0.0.1:81` overlaps `0.0.0.0:81` of service `b` (f:7:5)",
+		}},
 		"same requests": {head + "  - name: b\n    bind_address: '127.0.0.1:80'\n    upstreams: ['10.0.0.1:80']\n", []string{
 			"f:5:5: services[1]: takes the same requests (host `*`) on `127.0.0.1:80` as service `a` (f:2:5)",
 		}},
