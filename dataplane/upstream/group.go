@@ -91,7 +91,12 @@ func (g *Group) Pick(tried *Tried) (*Endpoint, exchange.Reason) {
 	if n == 0 {
 		return nil, g.reason()
 	}
-	first := p.turns.next(&g.state.position)
+	var first int
+	if tried == nil || tried.n == 0 {
+		first = p.turns.next(&g.state.position)
+	} else {
+		first = p.turns.draw() // another try is no turn; see roundRobin
+	}
 	for i := range n {
 		if e, _ := p.clusters[(first+i)%n].Pick(tried); e != nil {
 			return e, ""

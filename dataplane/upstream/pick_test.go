@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"testing"
@@ -90,6 +91,50 @@ func TestTriedEndpointsAreAvoided(t *testing.T) {
 				if e, reason := c.Pick(&tried); e != nil || reason != exchange.NoHealthyUpstream {
 					t.Fatalf("fourth pick of three: %v, %q", e, reason)
 				}
+			}
+		})
+	}
+}
+
+// A retry that took a turn would let every request begin at the endpoint that fails, instead of every second one.
+func TestRetriesTakeNoTurns(t *testing.T) {
+	cs := New(Options{})
+	cs.Apply([]*snapshot.Cluster{
+		{ID: "pair", Endpoints: endpoints(1, 1)},
+		{ID: "other", Endpoints: endpoints(1)},
+	})
+	t.Cleanup(cs.Close)
+	group := func(ids ...string) *Group {
+		var members []snapshot.WeightedCluster
+		for _, id := range ids {
+			members = append(members, snapshot.WeightedCluster{Cluster: id, Weight: 1})
+		}
+		return cs.Group(fmt.Sprint(ids), members)
+	}
+	for name, c := range map[string]struct {
+		picker interface {
+			Pick(*Tried) (*Endpoint, exchange.Reason)
+		}
+		want int // of 100 requests
+	}{
+		"cluster": {cs.Get("pair"), 50},
+		"group":   {group("pair", "other"), 25},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := cs.Get("pair").Endpoints()[0]
+			met := 0
+			for range 100 {
+				var tried Tried
+				if e, _ := c.picker.Pick(&tried); e == bad {
+					met++
+					tried.Add(e)
+					if e, _ = c.picker.Pick(&tried); e == bad || e == nil {
+						t.Fatal(e)
+					}
+				}
+			}
+			if met != c.want {
+				t.Errorf("of 100 requests %d began at the bad endpoint, want %d", met, c.want)
 			}
 		})
 	}

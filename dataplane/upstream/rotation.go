@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,17 @@ func (r *rotation) next(position *atomic.Uint64) int {
 		return 0
 	}
 	return int(at % uint64(r.n))
+}
+
+// draw returns a place at random, as likely as its weight says, and leaves the position. The rotation is not empty.
+func (r *rotation) draw() int {
+	switch {
+	case r.live != nil: // its state is no position: a turn out of thousands shifts nothing
+		return r.live.next()
+	case r.order != nil:
+		return int(r.order[rand.IntN(len(r.order))])
+	}
+	return rand.IntN(r.n)
 }
 
 // A smooth is the state of nginx's algorithm.
