@@ -85,27 +85,38 @@ func TestRoundTripConnectErrors(t *testing.T) {
 	}
 	refusing := l.Addr().(*net.TCPAddr).AddrPort()
 	_ = l.Close()
-	blocked := func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
+	// late is a Dial that takes until its context's end, which it sends; the test does not wait for it.
+	ends := make(chan time.Time, 1)
+	late := func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
+		end, _ := ctx.Deadline()
+		ends <- end
+		return nil, context.DeadlineExceeded
 	}
-	soon := exchange.Now() + exchange.Nanos(20*time.Millisecond)
+	hour := exchange.Now() + exchange.Nanos(time.Hour)
 	for _, c := range []struct {
 		name    string
 		options Options
 		try     Try
 		want    exchange.Reason
+		limit   time.Duration // of the connect; 0: it is not asked
 	}{
-		{"refused", Options{}, Try{Connect: time.Minute}, exchange.ConnectFailed},
-		{"refused, no limit", Options{}, Try{}, exchange.ConnectFailed},
-		{"connect time-out", Options{Dial: blocked}, Try{Connect: time.Millisecond}, exchange.ConnectTimeout},
-		{"deadline while connecting", Options{Dial: blocked}, Try{Connect: time.Minute, Deadline: soon}, exchange.ConnectTimeout},
-		{"deadline passed", Options{Dial: blocked}, Try{Connect: time.Minute, Deadline: 1}, exchange.UpstreamTimeout},
+		{"refused", Options{}, Try{Connect: time.Minute}, exchange.ConnectFailed, 0},
+		{"refused, no limit", Options{}, Try{}, exchange.ConnectFailed, 0},
+		{"connect time-out", Options{Dial: late}, Try{Connect: time.Minute}, exchange.ConnectTimeout, time.Minute},
+		{"before the deadline", Options{Dial: late}, Try{Connect: time.Minute, Deadline: hour}, exchange.ConnectTimeout, time.Minute},
+		{"deadline before it", Options{Dial: late}, Try{Connect: 2 * time.Hour, Deadline: hour}, exchange.ConnectTimeout, time.Hour},
+		{"deadline alone", Options{Dial: late}, Try{Deadline: hour}, exchange.ConnectTimeout, time.Hour},
+		{"deadline passed", Options{Dial: late}, Try{Connect: time.Minute, Deadline: 1}, exchange.UpstreamTimeout, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, e := clusterOf(t, c.options, refusing)
 			x := newExchange()
 			err := e.RoundTrip(x, c.try)
+			if c.limit > 0 {
+				if left := time.Until(<-ends); left > c.limit || left < c.limit-30*time.Second {
+					t.Errorf("the connect may take %v, want %v", left, c.limit)
+				}
+			}
 			var failure *exchange.Failure
 			if !errors.As(err, &failure) || failure.Reason != c.want || failure.Sent || failure.BodyRead {
 				t.Errorf("error %v (%+v), want %s and nothing sent", err, failure, c.want)
