@@ -10,6 +10,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
@@ -259,7 +260,7 @@ func (d *DataPlane) start(s *snapshot.Listener, l *openListener, all *snapshot.S
 
 func serverOptions(s *snapshot.Listener, limits *snapshot.Limits) http1.ServerOptions {
 	o := http1.ServerOptions{
-		Limits:        http1.Limits{RequestLine: limits.MaxRequestLine, Bytes: limits.MaxHeaderBytes, Fields: limits.MaxHeaders},
+		Limits:        codec.Limits{RequestLine: limits.MaxRequestLine, Bytes: limits.MaxHeaderBytes, Fields: limits.MaxHeaders},
 		HeaderTimeout: limits.HeaderTimeout, MinBodyRate: limits.MinBodyRate,
 	}
 	for _, service := range s.Services {

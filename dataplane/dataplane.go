@@ -10,7 +10,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/health"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
@@ -32,7 +32,7 @@ type DataPlane struct {
 	log      logr.Logger
 	metrics  *telemetry.Metrics
 	access   *telemetry.AccessLog
-	sweeper  *http1.Sweeper
+	sweeper  *wire.Sweeper
 	proxy    *proxy.Proxy
 	clusters *upstream.Clusters
 	checker  *health.Checker
@@ -55,7 +55,7 @@ type DataPlane struct {
 // New returns a DataPlane that serves nothing yet. Close ends it.
 func New(o Options) *DataPlane {
 	d := &DataPlane{
-		log: o.Log, metrics: o.Metrics, sweeper: http1.NewSweeper(),
+		log: o.Log, metrics: o.Metrics, sweeper: wire.NewSweeper(),
 		open: make(map[string]*openListener), leaving: make(map[*openListener]struct{}),
 		filters: make(map[string]*liveFilter),
 	}

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
@@ -54,7 +54,7 @@ func (w *world) HealthCheck(_ string, addr netip.AddrPort, passed bool) {
 func newWorld(t *testing.T, o upstream.Options) *world {
 	t.Helper()
 	w := &world{checker: New(), changes: make(chan string, 100), checks: make(chan netip.AddrPort, 10000)}
-	o.Log, o.Observer, o.Sweeper = logr.Discard(), w, http1.NewSweeper()
+	o.Log, o.Observer, o.Sweeper = logr.Discard(), w, wire.NewSweeper()
 	w.clusters = upstream.New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

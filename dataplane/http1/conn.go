@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // The heads that are refused for how they came, not for what stands in them.
 var (
-	errHeadBytes   = &HeadError{Status: 431, Reason: exchange.HeaderTooLarge, Detail: "the head is too large"}
-	errHeadTimeout = &HeadError{Status: 408, Reason: exchange.RequestTimeout, Detail: "the head did not arrive in time"}
+	errHeadBytes   = &codec.HeadError{Status: 431, Reason: exchange.HeaderTooLarge, Detail: "the head is too large"}
+	errHeadTimeout = &codec.HeadError{Status: 408, Reason: exchange.RequestTimeout, Detail: "the head did not arrive in time"}
 )
 
 // probeDelay is how long a connection must be silent until it is looked at once more; see step.
@@ -29,7 +31,7 @@ type conn struct {
 	tcp   *net.TCPConn    // nil where something wraps it (TLS)
 	raw   syscall.RawConn // of tcp
 	facts exchange.Conn
-	timer timer
+	timer wire.Timer
 
 	w        *work // nil while there is nothing to do
 	fd       int   // the descriptor while step runs, else -1
@@ -40,7 +42,7 @@ type conn struct {
 	idle      atomic.Bool  // between requests, for Drain
 	drainAt   atomic.Int64 // when a silent connection is closed while draining; 0: not draining
 	aborted   atomic.Bool
-	upstream  atomic.Pointer[ClientConn] // where the exchange waits, for abort
+	upstream  atomic.Pointer[wire.Timer] // of the connection that the exchange waits on, for abort
 	first     bool                       // nothing was served yet
 	probed    bool                       // looked at again since it fell silent
 	outside   bool                       // the next request is served outside step
@@ -54,7 +56,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 	c := &conn{srv: s, nc: nc, facts: facts, fd: -1, first: true}
 	c.facts.RemoteIP = facts.Remote.Addr().Unmap().AppendTo(nil)
-	c.timer.owner = c
+	c.timer.Owner = c
 	c.body.c = c
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
@@ -68,7 +70,7 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 func (c *conn) serve() {
 	options := c.srv.options.Load()
 	c.idle.Store(true)
-	c.timer.set(exchange.Now() + exchange.Nanos(options.HeaderTimeout))
+	c.timer.Set(exchange.Now() + exchange.Nanos(options.HeaderTimeout))
 	step := c.step // one closure a connection, not one a call
 	for !c.closing {
 		if c.outside {
@@ -114,7 +116,7 @@ func (c *conn) step(fd uintptr) bool {
 			return true
 		}
 		room := w.in[w.end:]
-		n, err := recv(int(fd), room)
+		n, err := wire.Recv(int(fd), room)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -163,7 +165,7 @@ func (c *conn) readOnce() error {
 }
 
 func (c *conn) headLimit() int {
-	return c.srv.options.Load().Limits.withDefaults().Bytes + requestBuffer
+	return c.srv.options.Load().Limits.WithDefaults().Bytes + requestBuffer
 }
 
 // work serves the requests that are complete in the buffer. It returns true when the callback must be left: the
@@ -176,7 +178,7 @@ func (c *conn) work() bool {
 			c.idle.Store(false)
 		}
 		x := &w.x
-		size, err := ParseRequest(&x.Request, w.in[w.start:w.end], w.scanned, c.srv.options.Load().Limits)
+		size, err := codec.ParseRequest(&x.Request, w.in[w.start:w.end], w.scanned, c.srv.options.Load().Limits)
 		if err != nil {
 			c.refuse(err)
 			return true
@@ -205,7 +207,7 @@ func (c *conn) serveOne() {
 	x := &w.x
 	x.Conn, x.Downstream = &c.facts, c
 	x.Record.Start = c.started
-	c.timer.set(0)
+	c.timer.Set(0)
 	c.first, c.probed, c.responded, c.continued = false, false, false, false
 	w.start += c.headSize
 	if x.Request.ContentLength != 0 {
@@ -251,8 +253,8 @@ func (c *conn) handle(x *exchange.Exchange) {
 // refuse answers a head that cannot be served, and ends the connection.
 func (c *conn) refuse(err error) {
 	c.closing, c.linger = true, true
-	c.timer.set(0)
-	head := &HeadError{Status: 400, Reason: exchange.BadRequest}
+	c.timer.Set(0)
+	head := &codec.HeadError{Status: 400, Reason: exchange.BadRequest}
 	errors.As(err, &head)
 	x := &c.w.x
 	x.Conn, x.Downstream = &c.facts, c
@@ -277,7 +279,7 @@ func (c *conn) acquire() *work {
 func (c *conn) park() {
 	options := c.srv.options.Load()
 	if c.w.end > c.w.start {
-		c.timer.set(c.started + exchange.Nanos(options.HeaderTimeout))
+		c.timer.Set(c.started + exchange.Nanos(options.HeaderTimeout))
 		return
 	}
 	putWork(c.w)
@@ -285,13 +287,13 @@ func (c *conn) park() {
 	switch {
 	case c.first: // the time for the first head runs already
 	case !c.probed:
-		c.timer.set(exchange.Now() + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
+		c.timer.Set(exchange.Now() + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
 	default:
-		c.timer.set(exchange.Now() + exchange.Nanos(options.IdleTimeout))
+		c.timer.Set(exchange.Now() + exchange.Nanos(options.IdleTimeout))
 	}
 	c.idle.Store(true)
 	if at := c.drainAt.Load(); at != 0 {
-		c.timer.set(exchange.Nanos(at))
+		c.timer.Set(exchange.Nanos(at))
 	}
 }
 
@@ -300,11 +302,11 @@ func (c *conn) woken(err error) bool {
 	if !errors.Is(err, os.ErrDeadlineExceeded) || c.aborted.Load() {
 		return false
 	}
-	due, now := c.timer.expired(), exchange.Now()
+	due, now := c.timer.Expired(), exchange.Now()
 	_ = c.nc.SetDeadline(time.Time{})
 	switch at := c.drainAt.Load(); {
 	case at != 0 && c.idle.Load():
-		c.timer.set(exchange.Nanos(at)) // Drain woke it: what came meanwhile is served first
+		c.timer.Set(exchange.Nanos(at)) // Drain woke it: what came meanwhile is served first
 		return int64(now) < at
 	case !due:
 		return true
@@ -315,13 +317,13 @@ func (c *conn) woken(err error) bool {
 		return false
 	default:
 		c.probed = true
-		c.timer.set(now + exchange.Nanos(c.srv.options.Load().IdleTimeout))
+		c.timer.Set(now + exchange.Nanos(c.srv.options.Load().IdleTimeout))
 		return true
 	}
 }
 
-// wake implements sleeper.
-func (c *conn) wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
+// wake implements wire.Sleeper.
+func (c *conn) Wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // drain is told when to end in silence.
 func (c *conn) drain(at exchange.Nanos) {
@@ -333,11 +335,17 @@ func (c *conn) drain(at exchange.Nanos) {
 
 func (c *conn) abort() {
 	c.aborted.Store(true)
-	c.wake()
-	if u := c.upstream.Load(); u != nil {
-		u.wake() // one that carries another exchange by now takes no notice
+	c.Wake()
+	if t := c.upstream.Load(); t != nil {
+		t.Owner.Wake() // one that carries another exchange by now takes no notice
 	}
 }
+
+// Attach implements wire.Client.
+func (c *conn) Attach(t *wire.Timer) { c.upstream.Store(t) }
+
+// Aborted implements wire.Client.
+func (c *conn) Aborted() bool { return c.aborted.Load() }
 
 // clientGone ends a connection that the client closed. A head that had begun is counted; nobody is left to answer.
 func (c *conn) clientGone() { c.closing = true }
@@ -352,10 +360,10 @@ func (c *conn) lingeringClose() {
 	if !ok || half.CloseWrite() != nil || c.aborted.Load() {
 		return
 	}
-	c.timer.set(0)
+	c.timer.Set(0)
 	_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
-	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
-	defer relayPool.Put(buf)
+	buf := wire.GetBuffer()
+	defer buf.Put()
 	for dropped := 0; dropped < 1<<20; {
 		n, err := c.nc.Read(buf[:])
 		if err != nil {

@@ -1,11 +1,6 @@
-// Package http1 is the HTTP/1.1 engine, RFC 9110 and RFC 9112 as far as a proxy is concerned: a codec, the server's loop
-// over a client's connection, and the client's round trip to an endpoint.
+// Package http1 is the client's side of the HTTP/1.1 engine (RFC 9112): a Server serves connections, a goroutine each,
+// from reading a head to relaying the response and the tunnels behind a 101.
 //
-// The codec does no I/O and allocates nothing: ParseRequest and ParseResponse read a head in place and leave offsets in
-// an exchange.Header, ChunkDecoder hands out views of a chunked body, and the Append functions write the one canonical
-// form that is sent on. It is strict by design: what two parsers may read differently is refused and never forwarded.
-// Framing is never copied: a message leaves with one decimal Content-Length or with chunks of our own.
-//
-// What a path means (percent-encoding, dot segments), which hosts exist, which fields are hop-by-hop and whom to trust
-// is left to the packages that route and proxy.
+// Below it lie codec, which reads and writes messages without I/O, and wire, which does with sockets what both sides
+// need; beside it client, the endpoint's side. What becomes of a request is its exchange.Handler's to say.
 package http1

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // Errors of a request's body. Those that the client is told about are HeadErrors.
 var (
-	errBodyTimeout = &HeadError{Status: 408, Reason: exchange.RequestTimeout, Detail: "the body did not arrive in time"}
+	errBodyTimeout = &codec.HeadError{Status: 408, Reason: exchange.RequestTimeout, Detail: "the body did not arrive in time"}
 	errClientGone  = errors.New("the client closed the connection before the end of the body")
-	errCanceled    = errors.New("the rest of the body is not wanted any more")
 )
 
 // A requestBody reads a request's body from the client's connection. It implements exchange.Body. One goroutine reads
@@ -31,8 +32,8 @@ type requestBody struct {
 	patience patience
 	canceled atomic.Bool
 
-	dec        ChunkDecoder
-	buf        *[responseBuffer + 2*headRoom]byte // of a chunked body: undecoded bytes are buf[start:end]
+	dec        codec.ChunkDecoder
+	buf        *wire.Buffer // of a chunked body: undecoded bytes are buf[start:end]
 	start, end int
 	data       []byte // decoded, not yet handed out; lies in buf
 }
@@ -45,7 +46,7 @@ func (b *requestBody) reset(w *work, x *exchange.Exchange) {
 	b.canceled.Store(false)
 	if b.chunked {
 		b.dec.Reset(b.c.srv.options.Load().Limits)
-		b.buf = relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
+		b.buf = wire.GetBuffer()
 		b.start, b.end = 0, copy(b.buf[:], w.in[w.start:w.end])
 		if rest := w.end - w.start - b.end; rest > 0 { // a larger buffer than usual came from a large head
 			b.err = errors.New("too many bytes behind a large head")
@@ -130,14 +131,14 @@ func (b *requestBody) fill(p []byte) (int, error) {
 	c := b.c
 	for {
 		if b.canceled.Load() {
-			return 0, errCanceled
+			return 0, wire.ErrCanceled
 		}
-		b.waits()
+		b.Waits()
 		n, err := c.nc.Read(p)
 		b.patience.stop(exchange.Now())
 		switch {
 		case n > 0:
-			c.timer.ease()
+			c.timer.Ease()
 			return n, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			b.err = b.timedOut()
@@ -155,56 +156,64 @@ func (b *requestBody) timedOut() error {
 	c := b.c
 	switch {
 	case b.canceled.Load():
-		return errCanceled
+		return wire.ErrCanceled
 	case c.aborted.Load():
 		return errClientGone
-	case c.timer.expired():
+	case c.timer.Expired():
 		return errBodyTimeout
 	}
 	_ = c.nc.SetDeadline(time.Time{})
 	return nil
 }
 
-// waits implements side: the client keeps an upload waiting.
-func (b *requestBody) waits() {
+// waits implements wire.Side: the client keeps an upload waiting.
+func (b *requestBody) Waits() {
 	if b.patience.idle == 0 {
 		b.patience = b.c.patienceFor(b.x)
 	}
-	b.c.timer.set(b.patience.start(exchange.Now(), b.x.Record.BytesIn))
+	b.c.timer.Set(b.patience.start(exchange.Now(), b.x.Record.BytesIn))
 }
 
-// moved implements side.
-func (b *requestBody) moved(n int) {
+// moved implements wire.Side.
+func (b *requestBody) Moved(n int) {
 	if b.patience.since != 0 {
 		b.patience.stop(exchange.Now())
-		b.c.timer.ease()
+		b.c.timer.Ease()
 	}
 	b.left -= int64(n)
 	b.x.Record.BytesIn += int64(n)
 }
 
-// spurious implements side.
-func (b *requestBody) spurious() bool { return b.timedOut() == nil }
+// spurious implements wire.Side.
+func (b *requestBody) Spurious() bool { return b.timedOut() == nil }
 
-// cancel makes a Read that waits return.
-func (b *requestBody) cancel() {
+// Cancel implements wire.Cancelable: it makes a Read that waits return.
+func (b *requestBody) Cancel() {
 	b.canceled.Store(true)
 	_ = b.c.nc.SetReadDeadline(time.Unix(1, 0))
 }
 
-// renew takes a cancel back: an earlier attempt gave up before it had read anything.
-func (b *requestBody) renew() {
+// Renew implements wire.Cancelable: an earlier attempt gave up before it had read anything.
+func (b *requestBody) Renew() {
 	if b.canceled.CompareAndSwap(true, false) {
 		_ = b.c.nc.SetReadDeadline(time.Time{})
 	}
 }
 
-// plain returns the connection and the bytes that are still to come on it, where the kernel can move them.
-func (b *requestBody) plain() (*net.TCPConn, int64) {
+// Plain implements wire.Spliceable.
+func (b *requestBody) Plain() (*net.TCPConn, int64) {
 	if b.chunked || b.c.tcp == nil || len(b.Buffered()) > 0 {
 		return nil, 0
 	}
 	return b.c.tcp, b.left
+}
+
+// Failed implements wire.Spliceable.
+func (b *requestBody) Failed(error) error {
+	if b.err = b.timedOut(); b.err == nil {
+		b.err = errClientGone
+	}
+	return b.err
 }
 
 // drainBytes is how much of an unwanted body is read and dropped so that the connection can be used again.
@@ -225,7 +234,7 @@ func (b *requestBody) settle() bool {
 			}
 			w.start, w.end = 0, copy(w.in, rest)
 		}
-		relayPool.Put(b.buf)
+		b.buf.Put()
 		b.buf, b.data = nil, nil
 	}
 	return ok

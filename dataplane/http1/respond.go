@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // The failures on the client's side of a response.
@@ -26,9 +28,9 @@ func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) err
 	if h != nil {
 		r.Header = *h
 	}
-	c.timer.set(exchange.Now() + exchange.Nanos(c.srv.options.Load().IdleTimeout))
-	_, err := c.nc.Write(AppendResponseHead(nil, &r, NoBody))
-	c.timer.set(0)
+	c.timer.Set(exchange.Now() + exchange.Nanos(c.srv.options.Load().IdleTimeout))
+	_, err := c.nc.Write(codec.AppendResponseHead(nil, &r, codec.NoBody))
+	c.timer.Set(0)
 	return err
 }
 
@@ -40,7 +42,7 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		return c.tunnel(x)
 	}
 	framing := c.framing(x)
-	if r.Close || c.srv.draining.Load() || framing == UntilClose || c.unread(x) {
+	if r.Close || c.srv.draining.Load() || framing == codec.UntilClose || c.unread(x) {
 		c.closing = true
 	}
 	if c.closing {
@@ -52,17 +54,17 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		r.Header.AddID(exchange.Date, c.srv.sweeper.Date())
 	}
 	w := c.w
-	w.out = AppendResponseHead(w.out[:0], r, framing)
+	w.out = codec.AppendResponseHead(w.out[:0], r, framing)
 	c.patience = patience{}
 	var err error
-	if framing == NoBody {
+	if framing == codec.NoBody {
 		err = c.write(w.out)
 	} else {
 		err = c.relay(x, framing)
 	}
 	if err != nil {
 		c.closing = true
-		if framing == UntilClose && c.tcp != nil {
+		if framing == codec.UntilClose && c.tcp != nil {
 			_ = c.tcp.SetLinger(0) // an ordinary close would make the body look complete
 		}
 	}
@@ -70,17 +72,17 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 }
 
 // framing decides how the body is delimited on the way to the client, whatever it was on the way here.
-func (c *conn) framing(x *exchange.Exchange) Framing {
+func (c *conn) framing(x *exchange.Exchange) codec.Framing {
 	r := &x.Response
 	switch {
 	case !exchange.HasBody(x.Request.Method, r.Status):
-		return NoBody
+		return codec.NoBody
 	case r.ContentLength >= 0:
-		return LengthBody
+		return codec.LengthBody
 	case x.Request.Protocol == exchange.HTTP10:
-		return UntilClose
+		return codec.UntilClose
 	default:
-		return ChunkedBody
+		return codec.ChunkedBody
 	}
 }
 
@@ -102,7 +104,7 @@ func (c *conn) unread(x *exchange.Exchange) bool {
 // write writes p to the client, on the short way while step runs.
 func (c *conn) write(p []byte) error {
 	if c.fd >= 0 {
-		n, err := send(c.fd, p)
+		n, err := wire.Send(c.fd, p)
 		if n == len(p) {
 			return nil
 		}
@@ -112,9 +114,9 @@ func (c *conn) write(p []byte) error {
 		p = p[max(n, 0):]
 	}
 	for {
-		c.waits()
+		c.Waits()
 		n, err := c.nc.Write(p)
-		c.moved(n)
+		c.Moved(n)
 		p = p[n:]
 		if err == nil {
 			return nil
@@ -122,98 +124,81 @@ func (c *conn) write(p []byte) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return errClientReset
 		}
-		if !c.spurious() {
+		if !c.Spurious() {
 			return errClientSlow
 		}
 	}
 }
 
-// spurious implements side.
-func (c *conn) spurious() bool {
-	if c.timer.expired() || c.aborted.Load() {
+// spurious implements wire.Side.
+func (c *conn) Spurious() bool {
+	if c.timer.Expired() || c.aborted.Load() {
 		return false
 	}
 	_ = c.nc.SetDeadline(time.Time{})
 	return true
 }
 
-// waits implements side: the client keeps a response waiting.
-func (c *conn) waits() {
+// waits implements wire.Side: the client keeps a response waiting.
+func (c *conn) Waits() {
 	if c.patience.idle == 0 {
 		c.patience = c.patienceFor(&c.w.x)
 	}
-	c.timer.set(c.patience.start(exchange.Now(), c.w.x.Record.BytesOut))
+	c.timer.Set(c.patience.start(exchange.Now(), c.w.x.Record.BytesOut))
 }
 
-// moved implements side; who calls it counts the bytes that are the body's.
-func (c *conn) moved(int) {
+// moved implements wire.Side; who calls it counts the bytes that are the body's.
+func (c *conn) Moved(int) {
 	if c.patience.since != 0 {
 		c.patience.stop(exchange.Now())
-		c.timer.ease()
+		c.timer.Ease()
 	}
 }
 
 // relay writes the head, which lies in w.out, and the body. What is at hand of the body leaves with the head.
-func (c *conn) relay(x *exchange.Exchange, framing Framing) error {
+func (c *conn) relay(x *exchange.Exchange, framing codec.Framing) error {
 	body, w := x.Response.Body, c.w
 	if body == nil { // an announced length without a body
-		if framing == LengthBody && x.Response.ContentLength > 0 {
+		if framing == codec.LengthBody && x.Response.ContentLength > 0 {
 			return io.ErrUnexpectedEOF
 		}
-		if framing == ChunkedBody {
-			w.out = AppendLastChunk(w.out, &x.Response.Trailer)
+		if framing == codec.ChunkedBody {
+			w.out = codec.AppendLastChunk(w.out, &x.Response.Trailer)
 		}
 		return c.write(w.out)
 	}
 	for at := body.Buffered(); len(at) > 0; at = body.Buffered() {
-		w.out = appendData(w.out, at, framing)
+		w.out = codec.AppendData(w.out, at, framing)
 		x.Record.BytesOut += int64(len(at))
 		body.Skip(len(at))
 	}
 	if body.Ended() {
-		if framing == ChunkedBody {
-			w.out = AppendLastChunk(w.out, &x.Response.Trailer)
+		if framing == codec.ChunkedBody {
+			w.out = codec.AppendLastChunk(w.out, &x.Response.Trailer)
 		}
 		return c.write(w.out)
 	}
 	if err := c.write(w.out); err != nil {
 		return err
 	}
-	if err := c.spliceResponse(x, framing); err != nil || framing == LengthBody && body.Ended() {
+	if err := c.spliceResponse(x, framing); err != nil || framing == codec.LengthBody && body.Ended() {
 		return err
 	}
 	return c.copyResponse(x, framing)
 }
 
-// appendData appends data as the framing has it.
-func appendData(dst, data []byte, framing Framing) []byte {
-	if framing != ChunkedBody {
-		return append(dst, data...)
-	}
-	dst = AppendChunkHeader(dst, len(data))
-	dst = append(dst, data...)
-	return append(dst, '\r', '\n')
-}
-
 // copyResponse relays the rest of a body through a buffer: one read, one write.
-func (c *conn) copyResponse(x *exchange.Exchange, framing Framing) error {
+func (c *conn) copyResponse(x *exchange.Exchange, framing codec.Framing) error {
 	body := x.Response.Body
-	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
-	defer relayPool.Put(buf)
+	buf := wire.GetBuffer()
+	defer buf.Put()
 	for {
-		n, readErr := body.Read(buf[headRoom : headRoom+responseBuffer])
+		n, readErr := body.Read(buf.Data())
 		x.Record.BytesOut += int64(n)
-		out := buf[headRoom : headRoom+n]
-		if framing == ChunkedBody && n > 0 {
-			var line [headRoom]byte
-			head := AppendChunkHeader(line[:0], n)
-			at := headRoom - len(head)
-			copy(buf[at:], head)
-			out = append(buf[at:headRoom+n], '\r', '\n')
-		}
+		out := buf.Frame(n, framing == codec.ChunkedBody)
 		ended := readErr == io.EOF || readErr == nil && body.Ended()
-		if ended && framing == ChunkedBody {
-			out = AppendLastChunk(out, &x.Response.Trailer)
+		if ended && framing == codec.ChunkedBody {
+			out = codec.AppendLastChunk(out, &x.Response.Trailer)
 		}
 		if len(out) > 0 {
 			if err := c.write(out); err != nil {

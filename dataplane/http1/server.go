@@ -9,12 +9,14 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // ServerOptions bound what a client connection may cost. They may be replaced while connections are open: each request
 // reads them anew.
 type ServerOptions struct {
-	Limits        Limits
+	Limits        codec.Limits
 	HeaderTimeout time.Duration // from a head's first byte, or the connection's start, to the head's end
 	IdleTimeout   time.Duration // of a kept-alive connection, and between bytes of a body
 	MinBodyRate   int           // bytes a second, on average, that a client must send or take once HeaderTimeout has passed; 0: any
@@ -23,7 +25,7 @@ type ServerOptions struct {
 // A Server serves HTTP/1.1 client connections (RFC 9112), a goroutine each.
 type Server struct {
 	handler exchange.Handler
-	sweeper *Sweeper
+	sweeper *wire.Sweeper
 	log     logr.Logger
 	options atomic.Pointer[ServerOptions]
 
@@ -35,7 +37,7 @@ type Server struct {
 }
 
 // NewServer returns a Server that gives every request to handler.
-func NewServer(handler exchange.Handler, sweeper *Sweeper, options ServerOptions, log logr.Logger) *Server {
+func NewServer(handler exchange.Handler, sweeper *wire.Sweeper, options ServerOptions, log logr.Logger) *Server {
 	s := &Server{handler: handler, sweeper: sweeper, log: log, conns: make(map[*conn]struct{})}
 	s.empty = sync.NewCond(&s.mu)
 	s.SetOptions(options)
@@ -54,9 +56,9 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 		c.drainAt.Store(int64(exchange.Now() + exchange.Nanos(time.Second)))
 	}
 	s.mu.Unlock()
-	s.sweeper.add(&c.timer)
+	s.sweeper.Add(&c.timer)
 	c.serve()
-	s.sweeper.remove(&c.timer)
+	s.sweeper.Remove(&c.timer)
 	_ = nc.Close()
 	s.mu.Lock()
 	delete(s.conns, c)

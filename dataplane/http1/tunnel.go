@@ -9,24 +9,9 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
-
-// tunnelEnd is a ClientConn after its endpoint answered 101. It implements exchange.Tunnel.
-type tunnelEnd ClientConn
-
-func (t *tunnelEnd) Read(p []byte) (int, error)    { return t.nc.Read(p) }
-func (t *tunnelEnd) Write(p []byte) (int, error)   { return t.nc.Write(p) }
-func (t *tunnelEnd) Close() error                  { return t.nc.SetDeadline(time.Unix(1, 0)) }
-func (t *tunnelEnd) Buffered() []byte              { return t.legs.in[t.head.Size:t.end] }
-func (t *tunnelEnd) Conn() *net.TCPConn            { return t.tcp }
-func (t *tunnelEnd) SetDeadline(d time.Time) error { return t.nc.SetDeadline(d) }
-
-func (t *tunnelEnd) CloseWrite() error {
-	if half, ok := t.nc.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
 
 // errTunnelIdle says that neither side has sent anything for the idle time-out.
 var errTunnelIdle = errors.New("the tunnel was idle")
@@ -38,13 +23,13 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	c.srv.tunnels.Add(1)
 	defer c.srv.tunnels.Add(-1)
 	r.Header.AddIDString(exchange.Connection, "Upgrade")
-	w.out = AppendResponseHead(w.out[:0], r, NoBody)
+	w.out = codec.AppendResponseHead(w.out[:0], r, codec.NoBody)
 	w.out = append(w.out, far.Buffered()...)
 	x.Record.BytesOut += int64(len(far.Buffered()))
 	if err := c.write(w.out); err != nil {
 		return err
 	}
-	c.timer.set(0)
+	c.timer.Set(0)
 	t := &relayTunnel{c: c, far: far, idle: c.idleOf(x)}
 	t.active.Store(int64(exchange.Now()))
 	up := make(chan error, 1)
@@ -108,8 +93,8 @@ type deadliner interface {
 // pump copies one direction until its source ends. A tunnel may be silent for long, so it sets a real deadline once an
 // idle period, not a time stamp that a sweep has to look at.
 func (t *relayTunnel) pump(dst, src deadliner, moved *atomic.Int64) error {
-	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
-	defer relayPool.Put(buf)
+	buf := wire.GetBuffer()
+	defer buf.Put()
 	for {
 		n, err := src.Read(buf[:])
 		if n > 0 {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -16,7 +16,7 @@ func onPipe(t testing.TB, e *Endpoint) {
 	near, far := net.Pipe()
 	t.Cleanup(func() { _ = far.Close() })
 	e.inFlight.Add(1)
-	e.done(http1.NewClientConn(near, http1.ClientOptions{Sweeper: e.cluster.owner.options.Sweeper, Done: e.done}), true)
+	e.done(client.New(near, client.Options{Sweeper: e.cluster.owner.options.Sweeper, Done: e.done}), true)
 }
 
 // take does what a request does to endpoint and pool around its round trip.

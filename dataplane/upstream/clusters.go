@@ -11,7 +11,8 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -24,9 +25,9 @@ const (
 // Options are what clusters get of the process around them.
 type Options struct {
 	Log      logr.Logger
-	Observer Observer       // nil: nobody
-	Limits   http1.Limits   // of response heads
-	Sweeper  *http1.Sweeper // closes what is overdue; its owner runs it
+	Observer Observer      // nil: nobody
+	Limits   codec.Limits  // of response heads
+	Sweeper  *wire.Sweeper // closes what is overdue; its owner runs it
 
 	MaxIdle    int           // idle connections per endpoint; 0: 1024
 	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s

@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -61,7 +61,7 @@ func (r recorder) quiet(t *testing.T) {
 // newClusters returns Clusters with a sweeper that runs until the test ends.
 func newClusters(t testing.TB, o Options) *Clusters {
 	t.Helper()
-	o.Sweeper = http1.NewSweeper()
+	o.Sweeper = wire.NewSweeper()
 	o.Log = logr.Discard()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -3,7 +3,7 @@ package upstream
 import (
 	"sync"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
 )
 
 // sweepBatch is how many idle connections are peeked at with a pool's mutex held: a peek is a system call of about
@@ -18,7 +18,7 @@ const sweepBatch = 16
 // connections than are needed.
 type pool struct {
 	most int
-	done func(*http1.ClientConn, bool) // bound once: a method value is an allocation
+	done func(*client.Conn, bool) // bound once: a method value is an allocation
 
 	mu     sync.Mutex
 	idle   []idleConn // the oldest first
@@ -26,12 +26,12 @@ type pool struct {
 }
 
 type idleConn struct {
-	conn  *http1.ClientConn
+	conn  *client.Conn
 	since uint32 // the janitor's round in which it became idle: no clock is read for it
 }
 
 // get takes the connection that was used last, or nil.
-func (p *pool) get() *http1.ClientConn {
+func (p *pool) get() *client.Conn {
 	p.mu.Lock()
 	n := len(p.idle) - 1
 	if n < 0 {
@@ -46,7 +46,7 @@ func (p *pool) get() *http1.ClientConn {
 }
 
 // put takes a connection back, or returns false: the caller closes it.
-func (p *pool) put(conn *http1.ClientConn, round uint32) bool {
+func (p *pool) put(conn *client.Conn, round uint32) bool {
 	p.mu.Lock()
 	if p.closed || len(p.idle) >= p.most {
 		p.mu.Unlock()
@@ -66,7 +66,7 @@ func (p *pool) size() int {
 
 // sweep closes connections that have been idle for age rounds, and those that ended.
 func (p *pool) sweep(round, age uint32) {
-	var ended []*http1.ClientConn
+	var ended []*client.Conn
 	for at := 0; ; {
 		p.mu.Lock()
 		kept := p.idle[:min(at, len(p.idle))]

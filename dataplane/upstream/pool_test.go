@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
 )
 
 // idleConns opens n connections to the endpoint that are idle, in this order, and returns their far ends.
@@ -23,7 +23,7 @@ func idleConns(t testing.TB, e *Endpoint, o *origin, n int) []net.Conn {
 		}
 		far[i] = <-o.conns
 		e.inFlight.Add(1)
-		e.done(http1.NewClientConn(nc, http1.ClientOptions{
+		e.done(client.New(nc, client.Options{
 			Sweeper: e.cluster.owner.options.Sweeper, Done: e.done,
 		}), true)
 	}

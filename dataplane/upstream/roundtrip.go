@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
 )
 
 // A Try bounds one attempt.
@@ -28,7 +28,7 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 	e.requests.Add(1)
 	e.inFlight.Add(1)
 	x.Record.Upstream, x.Record.Connect = e.addr, 0
-	try := http1.Try{Deadline: t.Deadline, Idle: t.Idle}
+	try := client.Try{Deadline: t.Deadline, Idle: t.Idle}
 	for {
 		conn := e.idle.get()
 		if conn == nil {
@@ -39,7 +39,7 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 			return nil
 		}
 		e.inFlight.Add(1)
-		if errors.Is(err, http1.ErrStale) {
+		if errors.Is(err, client.ErrStale) {
 			continue
 		}
 		if !sendable(x, err) {
@@ -55,7 +55,7 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		return err
 	}
 	err = e.newConn(nc, e.idle.done).RoundTrip(x, try)
-	if errors.Is(err, http1.ErrStale) {
+	if errors.Is(err, client.ErrStale) {
 		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
 	}
 	return err
@@ -69,7 +69,7 @@ func sendable(x *exchange.Exchange, err error) bool {
 }
 
 // done takes a connection back when its exchange is over.
-func (e *Endpoint) done(conn *http1.ClientConn, reusable bool) {
+func (e *Endpoint) done(conn *client.Conn, reusable bool) {
 	e.inFlight.Add(-1)
 	if !reusable || !e.idle.put(conn, e.cluster.owner.round.Load()) {
 		conn.Close()
@@ -115,9 +115,9 @@ func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
 	return nil, &exchange.Failure{Reason: reason, Err: err}
 }
 
-func (e *Endpoint) newConn(nc net.Conn, done func(*http1.ClientConn, bool)) *http1.ClientConn {
+func (e *Endpoint) newConn(nc net.Conn, done func(*client.Conn, bool)) *client.Conn {
 	o := &e.cluster.owner.options
-	return http1.NewClientConn(nc, http1.ClientOptions{Limits: o.Limits, Sweeper: o.Sweeper, Done: done})
+	return client.New(nc, client.Options{Limits: o.Limits, Sweeper: o.Sweeper, Done: done})
 }
 
 // probeIdle is longer than any check: its context ends it.
@@ -132,11 +132,11 @@ func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
 	}
 	// The connection is closed under the round trip: the sweeper that ends overdue ones comes too seldom for short checks.
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
-	conn := e.newConn(nc, func(c *http1.ClientConn, _ bool) {
+	conn := e.newConn(nc, func(c *client.Conn, _ bool) {
 		stop()
 		c.Close()
 	})
-	err = conn.RoundTrip(x, http1.Try{Idle: probeIdle})
+	err = conn.RoundTrip(x, client.Try{Idle: probeIdle})
 	if err != nil && ctx.Err() != nil {
 		return &exchange.Failure{Reason: exchange.UpstreamTimeout, Sent: true, Err: ctx.Err()}
 	}

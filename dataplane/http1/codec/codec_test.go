@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"errors"
@@ -51,7 +51,7 @@ func parseInPieces(head string, size int, lim Limits) (*exchange.Request, int, e
 // seeds returns the files of a folder of test/fixtures/http1.
 func seeds(t testing.TB, folder string) map[string][]byte {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("..", "..", "test", "fixtures", "http1", folder, "*"))
+	paths, err := filepath.Glob(filepath.Join("..", "..", "..", "test", "fixtures", "http1", folder, "*"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no seeds in %s: %v", folder, err)
 	}

@@ -1,4 +1,4 @@
-package http1
+package wire
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// spliceMin is the least that is worth a pipe: below it, copying costs less than the two more system calls.
-	spliceMin = 16 << 10
+	// SpliceMin is the least that is worth a pipe: below it, copying costs less than the two more system calls.
+	SpliceMin = 16 << 10
 	// spliceMost is the most that one call moves, so that progress is seen and a deadline can follow it.
 	spliceMost = 1 << 20
 )
@@ -50,18 +50,18 @@ func (p *pipe) discard() {
 	closePipe([2]int{p.r, p.w})
 }
 
-// A side of a splice is told when it keeps the other one waiting, so that it can set and clear a deadline. spurious asks
+// A Side of a splice is told when it keeps the other one waiting, so that it can set and clear a deadline. Spurious asks
 // whether a wait ended by a deadline that was not meant for it: the sweeper may be late by a request. It then clears
 // that deadline.
-type side interface {
-	waits()
-	moved(n int)
-	spurious() bool
+type Side interface {
+	Waits()
+	Moved(n int)
+	Spurious() bool
 }
 
-// splice moves n bytes from src to dst without copying them through this process. readSide tells which side an error
+// Splice moves n bytes from src to dst without copying them through this process. readSide tells which side an error
 // came from. An EOF of src before n bytes is io.ErrUnexpectedEOF.
-func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err error) {
+func Splice(dst, src *net.TCPConn, n int64, to, from Side) (readSide bool, err error) {
 	reader, err := src.SyscallConn()
 	if err != nil {
 		return true, err
@@ -72,7 +72,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 	}
 	p := pipes.Get().(*pipe)
 	if p == nil {
-		return false, errNoPipe
+		return false, ErrNoPipe
 	}
 	held := 0 // bytes in the pipe
 	defer func() {
@@ -87,7 +87,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 	pull := func(fd uintptr) bool {
 		got, callErr = spliceOnce(int(fd), p.w, int(min(spliceMost, n)))
 		if callErr == unix.EAGAIN {
-			from.waits()
+			from.Waits()
 			return false
 		}
 		return true
@@ -95,7 +95,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 	push := func(fd uintptr) bool {
 		got, callErr = spliceOnce(p.r, int(fd), held)
 		if callErr == unix.EAGAIN {
-			to.waits()
+			to.Waits()
 			return false
 		}
 		return true
@@ -111,7 +111,7 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 			return true, io.ErrUnexpectedEOF
 		}
 		held = got
-		from.moved(got)
+		from.Moved(got)
 		for held > 0 {
 			if err = call(writer.Write, push, to); err == nil {
 				err = callErr
@@ -121,17 +121,17 @@ func splice(dst, src *net.TCPConn, n int64, to, from side) (readSide bool, err e
 			}
 			held -= got
 			n -= int64(got)
-			to.moved(got)
+			to.Moved(got)
 		}
 	}
 	return false, nil
 }
 
 // call runs a RawConn's Read or Write, through deadlines that were not meant for it.
-func call(wait func(func(uintptr) bool) error, step func(uintptr) bool, s side) error {
+func call(wait func(func(uintptr) bool) error, step func(uintptr) bool, s Side) error {
 	for {
 		err := wait(step)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !s.spurious() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !s.Spurious() {
 			return err
 		}
 	}
@@ -153,5 +153,5 @@ func spliceOnce(from, to, most int) (int, error) {
 	}
 }
 
-// errNoPipe says that no pipe could be had (EMFILE): the caller copies instead.
-var errNoPipe = syscall.EMFILE
+// ErrNoPipe says that no pipe could be had (EMFILE): the caller copies instead.
+var ErrNoPipe = syscall.EMFILE

@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"encoding/binary"
@@ -36,7 +36,7 @@ type ResponseHead struct {
 func ParseResponse(
 	r *exchange.Response, method exchange.Method, buf []byte, scanned int, lim Limits,
 ) (ResponseHead, error) {
-	lim = lim.withDefaults()
+	lim = lim.WithDefaults()
 	if !worthParsing(buf, scanned, &lim) {
 		return ResponseHead{}, nil
 	}

@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"bytes"
@@ -19,7 +19,8 @@ const (
 	maxFieldName = 1024 // far more than any in use, and far less than an exchange.Header can address
 )
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults gives the limits that are not set their defaults.
+func (l Limits) WithDefaults() Limits {
 	if l.RequestLine <= 0 {
 		l.RequestLine = 8192
 	}

@@ -1,4 +1,4 @@
-package http1
+package wire
 
 import (
 	"context"
@@ -18,27 +18,30 @@ const sweepInterval = 50 * time.Millisecond
 // runtime's timer locks. The Sweeper also keeps the text of the Date field, which changes once a second.
 type Sweeper struct {
 	mu     sync.Mutex
-	timers []*timer
+	timers []*Timer
 	date   atomic.Pointer[[]byte]
 }
 
-// A sleeper can be woken out of a wait on its connection.
-type sleeper interface{ wake() }
+// A Sleeper can be woken out of a wait on its connection.
+type Sleeper interface{ Wake() }
 
-// A timer is the deadline of one connection.
-type timer struct {
+// A Timer is the deadline of one connection.
+type Timer struct {
 	at    atomic.Int64 // exchange.Nanos; 0: none; expired: it has passed
 	place int          // in Sweeper.timers; guarded by its mutex
-	owner sleeper
+	Owner Sleeper
 }
 
 const expired = -1
 
-func (t *timer) set(at exchange.Nanos) { t.at.Store(int64(at)) }
-func (t *timer) expired() bool         { return t.at.Load() == expired }
+// Set sets the deadline; 0 is none.
+func (t *Timer) Set(at exchange.Nanos) { t.at.Store(int64(at)) }
 
-// ease takes the deadline off, unless it has passed already: that must be seen.
-func (t *timer) ease() {
+// Expired reports whether the deadline has passed, and the owner was woken.
+func (t *Timer) Expired() bool { return t.at.Load() == expired }
+
+// Ease takes the deadline off, unless it has passed already: that must be seen.
+func (t *Timer) Ease() {
 	if at := t.at.Load(); at != expired {
 		t.at.CompareAndSwap(at, 0)
 	}
@@ -75,19 +78,21 @@ func (s *Sweeper) sweep(now exchange.Nanos) {
 	defer s.mu.Unlock()
 	for _, t := range s.timers {
 		if at := t.at.Load(); at > 0 && at <= int64(now) && t.at.CompareAndSwap(at, expired) {
-			t.owner.wake()
+			t.Owner.Wake()
 		}
 	}
 }
 
-func (s *Sweeper) add(t *timer) {
+// Add makes t one of the deadlines that are looked at.
+func (s *Sweeper) Add(t *Timer) {
 	s.mu.Lock()
 	t.place = len(s.timers)
 	s.timers = append(s.timers, t)
 	s.mu.Unlock()
 }
 
-func (s *Sweeper) remove(t *timer) {
+// Remove takes t out again. No wake-up begins after it returns.
+func (s *Sweeper) Remove(t *Timer) {
 	s.mu.Lock()
 	last := len(s.timers) - 1
 	moved := s.timers[last]

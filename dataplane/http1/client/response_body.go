@@ -1,4 +1,4 @@
-package http1
+package client
 
 import (
 	"errors"
@@ -8,18 +8,20 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // A responseBody reads a response's body from an endpoint's connection. It implements exchange.Body. What arrived with
 // the head lies behind it in legs.in, and stays there until it is read.
 type responseBody struct {
-	c          *ClientConn
-	framing    Framing
+	c          *Conn
+	framing    codec.Framing
 	left       int64
 	ended      bool
 	err        error
 	start, end int // unread bytes are legs.in[start:end]
-	dec        ChunkDecoder
+	dec        codec.ChunkDecoder
 	data       []byte // decoded, not yet handed out; lies in legs.in
 }
 
@@ -27,31 +29,31 @@ func (b *responseBody) reset() {
 	c := b.c
 	b.framing = c.head.Framing
 	b.start, b.end = c.head.Size, c.end
-	b.ended, b.err, b.data, b.left = b.framing == NoBody, nil, nil, 0
+	b.ended, b.err, b.data, b.left = b.framing == codec.NoBody, nil, nil, 0
 	switch b.framing {
-	case LengthBody:
+	case codec.LengthBody:
 		b.left = c.x.Response.ContentLength
 		b.ended = b.left == 0
-	case ChunkedBody:
+	case codec.ChunkedBody:
 		b.dec.Reset(c.options.Limits)
 	}
 }
 
 // clean reports whether the body was read whole and nothing follows it.
-func (b *responseBody) clean(*ClientConn) bool {
-	return b.Ended() && b.err == nil && b.start == b.end && b.framing != UntilClose
+func (b *responseBody) clean() bool {
+	return b.Ended() && b.err == nil && b.start == b.end && b.framing != codec.UntilClose
 }
 
 // Buffered implements exchange.Body.
 func (b *responseBody) Buffered() []byte {
 	in := b.c.legs.in
 	switch b.framing {
-	case LengthBody:
+	case codec.LengthBody:
 		n := min(int64(b.end-b.start), b.left)
 		return in[b.start : b.start+int(n)]
-	case UntilClose:
+	case codec.UntilClose:
 		return in[b.start:b.end]
-	case ChunkedBody:
+	case codec.ChunkedBody:
 		for len(b.data) == 0 && !b.ended && b.err == nil && b.start < b.end {
 			data, n, done, err := b.dec.Decode(in[b.start:b.end])
 			b.data = data
@@ -76,9 +78,9 @@ func (b *responseBody) Buffered() []byte {
 // Skip implements exchange.Body.
 func (b *responseBody) Skip(n int) {
 	switch b.framing {
-	case ChunkedBody:
+	case codec.ChunkedBody:
 		b.data = b.data[n:]
-	case LengthBody:
+	case codec.LengthBody:
 		b.start += n
 		b.left -= int64(n)
 		b.ended = b.left == 0
@@ -89,7 +91,7 @@ func (b *responseBody) Skip(n int) {
 
 // Ended implements exchange.Body.
 func (b *responseBody) Ended() bool {
-	if b.framing == ChunkedBody {
+	if b.framing == codec.ChunkedBody {
 		return len(b.Buffered()) == 0 && b.ended
 	}
 	return b.ended
@@ -110,12 +112,12 @@ func (b *responseBody) Read(p []byte) (int, error) {
 			return 0, b.err
 		}
 		switch b.framing {
-		case LengthBody:
+		case codec.LengthBody:
 			n, err := b.fill(p[:min(int64(len(p)), b.left)])
 			b.left -= int64(n)
 			b.ended = b.left == 0
 			return n, err
-		case UntilClose:
+		case codec.UntilClose:
 			n, err := b.fill(p)
 			if err == io.EOF {
 				b.ended = true
@@ -126,7 +128,7 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		n, err := b.fill(room)
 		b.end += n
 		if err == io.EOF {
-			return 0, b.fail(io.ErrUnexpectedEOF)
+			return 0, b.Failed(io.ErrUnexpectedEOF)
 		}
 		if err != nil {
 			return 0, err
@@ -137,9 +139,9 @@ func (b *responseBody) Read(p []byte) (int, error) {
 // room is where undecoded bytes are read to: behind the head, whose bytes the response's fields still lie in.
 func (b *responseBody) room() []byte {
 	l, head := b.c.legs, b.c.head.Size
-	if len(l.in)-head < responseBuffer/2 {
+	if len(l.in)-head < wire.BufferSize/2 {
 		// A large head left little room. The old array lives on for as long as the fields refer to it.
-		in := make([]byte, head+responseBuffer)
+		in := make([]byte, head+wire.BufferSize)
 		b.end = head + copy(in[head:], l.in[b.start:b.end])
 		l.in = in
 	} else {
@@ -153,25 +155,25 @@ func (b *responseBody) room() []byte {
 func (b *responseBody) fill(p []byte) (int, error) {
 	c := b.c
 	for {
-		c.timer.set(c.idleDeadline())
+		c.timer.Set(c.idleDeadline())
 		n, err := c.nc.Read(p)
-		c.timer.ease()
+		c.timer.Ease()
 		switch {
 		case n > 0:
 			return n, nil
-		case errors.Is(err, os.ErrDeadlineExceeded) && b.spurious():
+		case errors.Is(err, os.ErrDeadlineExceeded) && b.Spurious():
 			continue
-		case err == io.EOF && b.framing != LengthBody:
+		case err == io.EOF && b.framing != codec.LengthBody:
 			return 0, io.EOF
 		case err == io.EOF:
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, b.fail(err)
+		return 0, b.Failed(err)
 	}
 }
 
-// fail notes that the body was cut off.
-func (b *responseBody) fail(err error) error {
+// Failed implements wire.Spliceable: the body was cut off.
+func (b *responseBody) Failed(err error) error {
 	reason := exchange.UpstreamTruncated
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		reason = exchange.UpstreamIdle
@@ -180,32 +182,32 @@ func (b *responseBody) fail(err error) error {
 	return b.err
 }
 
-// plain returns the connection and the bytes that are still to come on it, where the kernel can move them.
-func (b *responseBody) plain() (*net.TCPConn, int64) {
-	if b.framing != LengthBody || b.c.tcp == nil || b.start != b.end {
+// Plain implements wire.Spliceable.
+func (b *responseBody) Plain() (*net.TCPConn, int64) {
+	if b.framing != codec.LengthBody || b.c.tcp == nil || b.start != b.end {
 		return nil, 0
 	}
 	return b.c.tcp, b.left
 }
 
-// waits implements side: the endpoint keeps the response waiting.
-func (b *responseBody) waits() {
-	b.c.timer.set(b.c.idleDeadline())
+// waits implements wire.Side: the endpoint keeps the response waiting.
+func (b *responseBody) Waits() {
+	b.c.timer.Set(b.c.idleDeadline())
 }
 
-// spurious implements side.
-func (b *responseBody) spurious() bool {
+// spurious implements wire.Side.
+func (b *responseBody) Spurious() bool {
 	c := b.c
-	if c.timer.expired() || c.upload.clientFault() != nil || c.aborted() {
+	if c.timer.Expired() || c.upload.clientFault() != nil || c.aborted() {
 		return false
 	}
 	_ = c.nc.SetDeadline(time.Time{})
 	return true
 }
 
-// moved implements side.
-func (b *responseBody) moved(n int) {
-	b.c.timer.ease()
+// moved implements wire.Side.
+func (b *responseBody) Moved(n int) {
+	b.c.timer.Ease()
 	b.left -= int64(n)
 	b.ended = b.left == 0
 }

@@ -1,4 +1,4 @@
-package http1
+package wire
 
 import (
 	"syscall"
@@ -11,8 +11,8 @@ import (
 // syscall.Read and syscall.Write, together 7 % of the CPU of a tiny exchange: the kernel skips the file layer, and
 // RawSyscall skips telling Go's scheduler about a call that cannot wait.
 
-// recv reads from a socket without waiting.
-func recv(fd int, p []byte) (int, error) { return recvFlags(fd, p, unix.MSG_DONTWAIT) }
+// Recv reads from a socket without waiting.
+func Recv(fd int, p []byte) (int, error) { return recvFlags(fd, p, unix.MSG_DONTWAIT) }
 
 func recvFlags(fd int, p []byte, flags uintptr) (int, error) {
 	// unsafe: the kernel writes into p, which stays alive because the pointer is made in the call itself.
@@ -23,8 +23,8 @@ func recvFlags(fd int, p []byte, flags uintptr) (int, error) {
 	return int(n), nil
 }
 
-// send writes to a socket without waiting. A connection that is closed is an error, not a signal.
-func send(fd int, p []byte) (int, error) {
+// Send writes to a socket without waiting. A connection that is closed is an error, not a signal.
+func Send(fd int, p []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 	if errno != 0 {
 		return 0, errno
@@ -32,8 +32,8 @@ func send(fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// stale peeks at a connection that should be silent: true where the peer closed it or sent something unasked.
-func stale(fd uintptr) bool {
+// Stale peeks at a connection that should be silent: true where the peer closed it or sent something unasked.
+func Stale(fd uintptr) bool {
 	var b [1]byte
 	_, err := recvFlags(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return err != unix.EAGAIN && err != unix.EINTR

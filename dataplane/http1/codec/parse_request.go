@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"encoding/binary"
@@ -24,7 +24,7 @@ var (
 // One empty line before the head is skipped (RFC 9112 §2.2). Fields whose name has an underscore are left out, and so is
 // an Expect that must be ignored: of HTTP/1.0 clients, and without a body (RFC 9110 §10.1.1).
 func ParseRequest(r *exchange.Request, buf []byte, scanned int, lim Limits) (n int, err error) {
-	lim = lim.withDefaults()
+	lim = lim.WithDefaults()
 	if !worthParsing(buf, scanned, &lim) {
 		return 0, nil
 	}

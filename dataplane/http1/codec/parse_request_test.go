@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"fmt"
@@ -493,7 +493,7 @@ func TestParseRequestRefusesEarly(t *testing.T) {
 // A client that sends byte by byte must not cost more than a few passes over its head.
 func TestParseRequestIsLinear(t *testing.T) {
 	head := []byte("GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("v", 60000) + "\r\n\r\n")
-	lim := Limits{}.withDefaults()
+	lim := Limits{}.WithDefaults()
 	parses := 0
 	for end := 1; end <= len(head); end++ {
 		if worthParsing(head[:end], end-1, &lim) {

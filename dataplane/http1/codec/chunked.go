@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"bytes"
@@ -52,7 +52,7 @@ type ChunkDecoder struct {
 
 // Reset makes d ready for a body. lim bounds its trailer: Bytes and Fields.
 func (d *ChunkDecoder) Reset(lim Limits) {
-	d.lim = lim.withDefaults()
+	d.lim = lim.WithDefaults()
 	d.state, d.digits, d.extras, d.left, d.debt, d.failure = chunkSize, 0, 0, 0, 0, nil
 	if cap(d.raw) > keptTrailer {
 		d.raw, d.trailer = nil, exchange.Header{}

@@ -1,4 +1,4 @@
-package http1
+package client
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // expectPatience is how long an endpoint may be silent about a request that expects 100 Continue. Then the client is told
@@ -18,6 +20,8 @@ const expectPatience = time.Second
 // maxInterim bounds the 1xx responses in front of one final response.
 const maxInterim = 16
 
+var errHeadSize = errors.New("the response's head is too large")
+
 // ErrStale says that a connection that was to be used again had ended, or had been sent something unasked. Nothing was
 // sent on it.
 var ErrStale = errors.New("the idle connection had ended")
@@ -25,14 +29,14 @@ var ErrStale = errors.New("the idle connection had ended")
 // An Error says why a round trip has no response.
 type Error = exchange.Failure
 
-// ClientOptions say what a ClientConn needs of its owner.
-type ClientOptions struct {
-	Limits  Limits // of response heads
-	Sweeper *Sweeper
+// Options say what a Conn needs of its owner.
+type Options struct {
+	Limits  codec.Limits // of response heads
+	Sweeper *wire.Sweeper
 	// Done is called exactly once after each RoundTrip, when the exchange on the connection is over: its body has ended
 	// or was given up, its tunnel has ended, or there was no response. It may run on another goroutine. Where reusable is
 	// false the owner closes the connection.
-	Done func(c *ClientConn, reusable bool)
+	Done func(c *Conn, reusable bool)
 }
 
 // A Try bounds one round trip.
@@ -41,14 +45,14 @@ type Try struct {
 	Idle     time.Duration  // between bytes of either body; 0: no limit
 }
 
-// A ClientConn is a connection to an endpoint that speaks HTTP/1.1. It carries one exchange at a time.
-type ClientConn struct {
+// A Conn is a connection to an endpoint that speaks HTTP/1.1. It carries one exchange at a time.
+type Conn struct {
 	nc      net.Conn
 	tcp     *net.TCPConn
 	raw     syscall.RawConn
 	step    func(fd uintptr) bool
-	options ClientOptions
-	timer   timer
+	options Options
+	timer   wire.Timer
 	used    bool // carried an exchange before
 
 	// of the exchange that it carries now
@@ -64,7 +68,7 @@ type ClientConn struct {
 	sent    bool
 	early   bool // the response came before the request was sent whole
 	interim int
-	head    ResponseHead
+	head    codec.ResponseHead
 	body    responseBody
 	upload  upload
 }
@@ -77,47 +81,47 @@ const (
 	phaseAwait        // for the final response's head
 )
 
-// NewClientConn makes a ClientConn of a fresh connection.
-func NewClientConn(nc net.Conn, o ClientOptions) *ClientConn {
-	c := &ClientConn{nc: nc, options: o}
-	c.timer.owner = c
+// New makes a Conn of a fresh connection.
+func New(nc net.Conn, o Options) *Conn {
+	c := &Conn{nc: nc, options: o}
+	c.timer.Owner = c
 	c.body.c = c
 	c.upload.c = c
-	c.upload.timer.owner = &c.upload
+	c.upload.timer.Owner = &c.upload
 	c.step = c.advance
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			c.tcp, c.raw = tcp, raw
 		}
 	}
-	o.Sweeper.add(&c.timer)
+	o.Sweeper.Add(&c.timer)
 	return c
 }
 
 // Close closes the connection. It is called once.
-func (c *ClientConn) Close() {
-	c.options.Sweeper.remove(&c.timer)
+func (c *Conn) Close() {
+	c.options.Sweeper.Remove(&c.timer)
 	_ = c.nc.Close()
 }
 
 // Stale peeks at an idle connection, without waiting: it is true where the endpoint closed it, or sent something unasked.
-func (c *ClientConn) Stale() bool {
+func (c *Conn) Stale() bool {
 	if c.raw == nil {
 		return false
 	}
 	ended := true
-	if err := c.raw.Control(func(fd uintptr) { ended = stale(fd) }); err != nil {
+	if err := c.raw.Control(func(fd uintptr) { ended = wire.Stale(fd) }); err != nil {
 		return true
 	}
 	return ended
 }
 
-// wake implements sleeper.
-func (c *ClientConn) wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
+// wake implements wire.Sleeper.
+func (c *Conn) Wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // RoundTrip sends x.Request and fills in x.Response, whose Stream is c: the response's memory and the connection are
 // the exchange's until Release. On an error, which is an *Error or ErrStale, there is no response, and Done has been called.
-func (c *ClientConn) RoundTrip(x *exchange.Exchange, t Try) error {
+func (c *Conn) RoundTrip(x *exchange.Exchange, t Try) error {
 	c.begin(x, t)
 	for c.err == nil && c.head.Size == 0 {
 		var err error
@@ -136,7 +140,7 @@ func (c *ClientConn) RoundTrip(x *exchange.Exchange, t Try) error {
 	if c.err != nil {
 		return c.give(c.err)
 	}
-	c.timer.set(0)
+	c.timer.Set(0)
 	r := &x.Response
 	r.Stream = c
 	x.Record.UpstreamStatus = r.Status
@@ -145,44 +149,44 @@ func (c *ClientConn) RoundTrip(x *exchange.Exchange, t Try) error {
 		return nil
 	}
 	c.body.reset()
-	if c.head.Framing != NoBody && (c.head.Framing != LengthBody || r.ContentLength != 0) {
+	if c.head.Framing != codec.NoBody && (c.head.Framing != codec.LengthBody || r.ContentLength != 0) {
 		r.Body = &c.body
 	}
 	return nil
 }
 
-func (c *ClientConn) begin(x *exchange.Exchange, t Try) {
-	c.x, c.try, c.err, c.head = x, t, nil, ResponseHead{}
+func (c *Conn) begin(x *exchange.Exchange, t Try) {
+	c.x, c.try, c.err, c.head = x, t, nil, codec.ResponseHead{}
 	c.phase, c.end, c.scanned, c.taken = phaseSend, 0, 0, 0
 	c.sent, c.early, c.interim = false, false, 0
 	c.upload.state = uploadNone
 	c.legs = legsPool.Get().(*legs)
-	if client, ok := x.Downstream.(*conn); ok {
-		client.upstream.Store(c)
+	if client, ok := x.Downstream.(wire.Client); ok {
+		client.Attach(&c.timer)
 	}
-	c.timer.set(t.Deadline)
+	c.timer.Set(t.Deadline)
 	r := &x.Request
-	framing := NoBody
+	framing := codec.NoBody
 	if r.Body != nil {
-		framing = LengthBody
+		framing = codec.LengthBody
 		if r.ContentLength < 0 {
-			framing = ChunkedBody
+			framing = codec.ChunkedBody
 		}
 	}
-	out := AppendRequestHead(c.legs.out[:0], r, framing)
+	out := codec.AppendRequestHead(c.legs.out[:0], r, framing)
 	if r.Body != nil && !r.Expect {
 		// Bytes that are at hand leave with the head. They are taken from the body only when they have left: a stale
 		// connection costs nothing.
 		if at := r.Body.Buffered(); len(at) > 0 {
 			c.taken = len(at)
-			out = appendData(out, at, framing)
+			out = codec.AppendData(out, at, framing)
 		}
 	}
 	c.legs.out = out
 }
 
 // give ends the exchange without a response. err is an *Error, or ErrStale.
-func (c *ClientConn) give(err *Error) error {
+func (c *Conn) give(err *Error) error {
 	e := err
 	if e == stalePlaceholder {
 		c.finish(false)
@@ -200,13 +204,13 @@ var stalePlaceholder = &Error{Err: ErrStale}
 // advance is the callback of RawConn.Read. The first call sends the request and waits for the response without a read
 // that could only say EAGAIN: RawConn.Read arms the readiness notification before it calls, so the response's arrival is
 // not missed. A connection that is used again is peeked at first.
-func (c *ClientConn) advance(fd uintptr) bool {
+func (c *Conn) advance(fd uintptr) bool {
 	if c.phase == phaseSend {
-		if c.used && stale(fd) {
+		if c.used && wire.Stale(fd) {
 			c.err = stalePlaceholder
 			return true
 		}
-		n, err := send(int(fd), c.legs.out)
+		n, err := wire.Send(int(fd), c.legs.out)
 		c.sent = n > 0
 		if n < len(c.legs.out) {
 			if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
@@ -224,7 +228,7 @@ func (c *ClientConn) advance(fd uintptr) bool {
 		if !ok {
 			return true
 		}
-		n, err := recv(int(fd), room)
+		n, err := wire.Recv(int(fd), room)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -245,7 +249,7 @@ func (c *ClientConn) advance(fd uintptr) bool {
 }
 
 // advanceSlowly is advance for connections that are not plain TCP.
-func (c *ClientConn) advanceSlowly() error {
+func (c *Conn) advanceSlowly() error {
 	if c.phase == phaseSend {
 		c.rest, c.phase = c.legs.out, phaseFinish
 		return nil
@@ -267,7 +271,7 @@ func (c *ClientConn) advanceSlowly() error {
 }
 
 // finishHead writes what a first write left of the head.
-func (c *ClientConn) finishHead() error {
+func (c *Conn) finishHead() error {
 	n, err := c.nc.Write(c.rest)
 	c.sent = c.sent || n > 0
 	c.rest = c.rest[n:]
@@ -283,7 +287,7 @@ func (c *ClientConn) finishHead() error {
 }
 
 // headSent goes on to the body, or to waiting for the response.
-func (c *ClientConn) headSent() {
+func (c *Conn) headSent() {
 	c.phase = phaseAwait
 	r := &c.x.Request
 	switch {
@@ -294,7 +298,7 @@ func (c *ClientConn) headSent() {
 		if c.try.Deadline != 0 {
 			by = min(by, c.try.Deadline)
 		}
-		c.timer.set(by)
+		c.timer.Set(by)
 	default:
 		if c.taken > 0 {
 			r.Body.Skip(c.taken)
@@ -306,11 +310,11 @@ func (c *ClientConn) headSent() {
 }
 
 // room is where the response's head is read to. It grows up to the limit of a head.
-func (c *ClientConn) room() ([]byte, bool) {
+func (c *Conn) room() ([]byte, bool) {
 	l := c.legs
 	if c.end == len(l.in) {
-		if len(l.in) >= c.options.Limits.withDefaults().Bytes+responseBuffer {
-			c.fail(exchange.UpstreamProtocol, errHeadBytes)
+		if len(l.in) >= c.options.Limits.WithDefaults().Bytes+wire.BufferSize {
+			c.fail(exchange.UpstreamProtocol, errHeadSize)
 			return nil, false
 		}
 		larger := make([]byte, 2*len(l.in))
@@ -321,10 +325,10 @@ func (c *ClientConn) room() ([]byte, bool) {
 }
 
 // parse reads heads until the final one is complete. It returns true when waiting is over.
-func (c *ClientConn) parse() bool {
+func (c *Conn) parse() bool {
 	for {
 		r := &c.x.Response
-		head, err := ParseResponse(r, c.x.Request.Method, c.legs.in[:c.end], c.scanned, c.options.Limits)
+		head, err := codec.ParseResponse(r, c.x.Request.Method, c.legs.in[:c.end], c.scanned, c.options.Limits)
 		if err != nil {
 			c.fail(exchange.UpstreamProtocol, err)
 			return true
@@ -361,7 +365,7 @@ func (c *ClientConn) parse() bool {
 }
 
 // passInterim passes a 1xx response on. 100 is passed only to who asked for it.
-func (c *ClientConn) passInterim(r *exchange.Response) {
+func (c *Conn) passInterim(r *exchange.Response) {
 	if r.Status == 100 {
 		c.goOn()
 		return
@@ -381,17 +385,17 @@ func stripInterim(h *exchange.Header) {
 }
 
 // goOn tells a client that expects it to send the body, and starts to upload it.
-func (c *ClientConn) goOn() {
+func (c *Conn) goOn() {
 	if c.upload.state != uploadExpects {
 		return
 	}
-	c.timer.set(c.try.Deadline)
+	c.timer.Set(c.try.Deadline)
 	_ = c.x.Downstream.Interim(c.x, 100, nil)
 	c.upload.start(c.x)
 }
 
 // interrupted handles the error of a wait: a time-out of ours, or a connection that was closed under it.
-func (c *ClientConn) interrupted(err error) {
+func (c *Conn) interrupted(err error) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.fail(exchange.UpstreamReset, err)
 		return
@@ -404,7 +408,7 @@ func (c *ClientConn) interrupted(err error) {
 		c.fail(exchange.ClientReset, net.ErrClosed)
 		return
 	}
-	if c.timer.expired() || c.upload.timer.expired() && c.upload.state == uploadRuns {
+	if c.timer.Expired() || c.upload.timer.Expired() && c.upload.state == uploadRuns {
 		if c.upload.state == uploadExpects && (c.try.Deadline == 0 || exchange.Now() < c.try.Deadline) {
 			_ = c.nc.SetDeadline(time.Time{})
 			c.goOn()
@@ -420,7 +424,7 @@ func (c *ClientConn) interrupted(err error) {
 }
 
 // idleDeadline is when a byte must have come or gone.
-func (c *ClientConn) idleDeadline() exchange.Nanos {
+func (c *Conn) idleDeadline() exchange.Nanos {
 	if c.try.Idle == 0 {
 		return 0
 	}
@@ -428,12 +432,12 @@ func (c *ClientConn) idleDeadline() exchange.Nanos {
 }
 
 // aborted reports whether the client's connection was cut off, so that the exchange is for nobody.
-func (c *ClientConn) aborted() bool {
-	client, ok := c.x.Downstream.(*conn)
-	return ok && client.aborted.Load()
+func (c *Conn) aborted() bool {
+	client, ok := c.x.Downstream.(wire.Client)
+	return ok && client.Aborted()
 }
 
-func (c *ClientConn) fail(reason exchange.Reason, err error) {
+func (c *Conn) fail(reason exchange.Reason, err error) {
 	if failed := c.upload.clientFault(); failed != nil {
 		c.failBody(failed)
 		return
@@ -442,9 +446,9 @@ func (c *ClientConn) fail(reason exchange.Reason, err error) {
 }
 
 // failBody fails with what went wrong on the client's side of an upload.
-func (c *ClientConn) failBody(err error) {
+func (c *Conn) failBody(err error) {
 	reason := exchange.ClientReset
-	var head *HeadError
+	var head *codec.HeadError
 	if errors.As(err, &head) {
 		reason = head.Reason
 	}
@@ -452,20 +456,20 @@ func (c *ClientConn) failBody(err error) {
 }
 
 // Release implements exchange.Stream.
-func (c *ClientConn) Release() {
-	reusable := c.head.KeepAlive && !c.early && c.x.Response.Status != 101 && c.body.clean(c)
+func (c *Conn) Release() {
+	reusable := c.head.KeepAlive && !c.early && c.x.Response.Status != 101 && c.body.clean()
 	c.finish(reusable)
 }
 
 // finish ends the exchange and hands the connection back.
-func (c *ClientConn) finish(reusable bool) {
+func (c *Conn) finish(reusable bool) {
 	if !c.upload.stop(c.x) {
 		reusable = false
 	}
-	if client, ok := c.x.Downstream.(*conn); ok {
-		client.upstream.Store(nil)
+	if client, ok := c.x.Downstream.(wire.Client); ok {
+		client.Attach(nil)
 	}
-	c.timer.set(0)
+	c.timer.Set(0)
 	putLegs(c.legs)
 	c.legs = nil
 	c.rest = nil

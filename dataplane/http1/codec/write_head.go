@@ -1,4 +1,4 @@
-package http1
+package codec
 
 import (
 	"net/http"
@@ -117,5 +117,15 @@ func AppendLastChunk(dst []byte, trailer *exchange.Header) []byte {
 	if trailer != nil {
 		dst = appendFields(dst, trailer, writtenInRequest)
 	}
+	return append(dst, '\r', '\n')
+}
+
+// AppendData appends data as the framing has it: as it is, or as a chunk.
+func AppendData(dst, data []byte, framing Framing) []byte {
+	if framing != ChunkedBody {
+		return append(dst, data...)
+	}
+	dst = AppendChunkHeader(dst, len(data))
+	dst = append(dst, data...)
 	return append(dst, '\r', '\n')
 }

@@ -1,4 +1,4 @@
-package http1
+package codec
 
 // validAuthority reports whether b is a host, or a host and a port, as Host and request targets name them: a DNS name or
 // an IPv4 address of at most 255 bytes, or an IPv6 address in brackets; the port, where there is a colon, from 1 to

@@ -1,4 +1,4 @@
-package http1
+package client
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // errUpstreamWrite says that the endpoint takes no more of the body. Its response may still come.
@@ -18,8 +20,8 @@ const earlyGrace = 50 * time.Millisecond
 
 // An upload sends a request's body on a goroutine of its own, so that an early response is seen while it runs.
 type upload struct {
-	c     *ClientConn
-	timer timer // of writes to the endpoint
+	c     *Conn
+	timer wire.Timer // of writes to the endpoint
 	state uploadState
 	done  chan struct{} // takes one token when the goroutine ends
 	last  atomic.Bool   // all of the body was read; its end is being written
@@ -45,21 +47,21 @@ func (u *upload) start(x *exchange.Exchange) {
 	u.last.Store(false)
 	u.given.Store(false)
 	u.fault.Store(nil)
-	u.timer.set(0)
-	if b, ok := x.Request.Body.(interface{ renew() }); ok {
-		b.renew()
+	u.timer.Set(0)
+	if b, ok := x.Request.Body.(wire.Cancelable); ok {
+		b.Renew()
 	}
-	u.c.options.Sweeper.add(&u.timer)
+	u.c.options.Sweeper.Add(&u.timer)
 	go u.run(x)
 }
 
 func (u *upload) run(x *exchange.Exchange) {
 	u.err = u.send(x)
-	if u.err != nil && !errors.Is(u.err, errUpstreamWrite) && !errors.Is(u.err, errCanceled) {
+	if u.err != nil && !errors.Is(u.err, errUpstreamWrite) && !errors.Is(u.err, wire.ErrCanceled) {
 		u.fault.Store(&u.err)
-		u.c.wake() // the response will not come for half a request
+		u.c.Wake() // the response will not come for half a request
 	}
-	u.c.options.Sweeper.remove(&u.timer)
+	u.c.options.Sweeper.Remove(&u.timer)
 	u.done <- struct{}{}
 }
 
@@ -70,30 +72,23 @@ func (u *upload) send(x *exchange.Exchange) error {
 		return err
 	}
 	chunked := x.Request.ContentLength < 0
-	buf := relayPool.Get().(*[responseBuffer + 2*headRoom]byte)
-	defer relayPool.Put(buf)
+	buf := wire.GetBuffer()
+	defer buf.Put()
 	for {
 		if !chunked && body.Ended() {
 			u.last.Store(true)
 			return nil
 		}
-		n, err := body.Read(buf[headRoom : headRoom+responseBuffer])
+		n, err := body.Read(buf.Data())
 		if err != nil && err != io.EOF {
 			return err
 		}
-		out := buf[headRoom : headRoom+n]
-		if chunked && n > 0 {
-			var line [headRoom]byte
-			head := AppendChunkHeader(line[:0], n)
-			at := headRoom - len(head)
-			copy(buf[at:], head)
-			out = append(buf[at:headRoom+n], '\r', '\n')
-		}
+		out := buf.Frame(n, chunked)
 		ended := err == io.EOF || body.Ended()
 		if ended {
 			u.last.Store(true)
 			if chunked {
-				out = AppendLastChunk(out, &x.Request.Trailer)
+				out = codec.AppendLastChunk(out, &x.Request.Trailer)
 			}
 		}
 		if len(out) > 0 {
@@ -109,36 +104,36 @@ func (u *upload) send(x *exchange.Exchange) error {
 
 func (u *upload) write(p []byte) error {
 	for {
-		u.waits()
+		u.Waits()
 		n, err := u.c.nc.Write(p)
-		u.moved(n)
+		u.Moved(n)
 		if err == nil {
 			return nil
 		}
 		p = p[n:]
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !u.spurious() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !u.Spurious() {
 			return errUpstreamWrite
 		}
 	}
 }
 
-// spurious implements side.
-func (u *upload) spurious() bool {
-	if u.timer.expired() || u.c.timer.expired() || u.given.Load() || u.c.aborted() {
+// spurious implements wire.Side.
+func (u *upload) Spurious() bool {
+	if u.timer.Expired() || u.c.timer.Expired() || u.given.Load() || u.c.aborted() {
 		return false
 	}
 	_ = u.c.nc.SetWriteDeadline(time.Time{})
 	return true
 }
 
-// waits implements side: the endpoint keeps the upload waiting.
-func (u *upload) waits() { u.timer.set(u.c.idleDeadline()) }
+// waits implements wire.Side: the endpoint keeps the upload waiting.
+func (u *upload) Waits() { u.timer.Set(u.c.idleDeadline()) }
 
-// moved implements side.
-func (u *upload) moved(int) { u.timer.ease() }
+// moved implements wire.Side.
+func (u *upload) Moved(int) { u.timer.Ease() }
 
-// wake implements sleeper: the endpoint does not take the body.
-func (u *upload) wake() { _ = u.c.nc.SetDeadline(time.Unix(1, 0)) }
+// wake implements wire.Sleeper: the endpoint does not take the body.
+func (u *upload) Wake() { _ = u.c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // sending reports whether the request was sent whole, or its last bytes are on their way.
 func (u *upload) sending() bool {
@@ -179,8 +174,8 @@ func (u *upload) stop(x *exchange.Exchange) bool {
 		}
 		u.given.Store(true)
 		_ = u.c.nc.SetWriteDeadline(time.Unix(1, 0))
-		if b, ok := x.Request.Body.(interface{ cancel() }); ok {
-			b.cancel()
+		if b, ok := x.Request.Body.(wire.Cancelable); ok {
+			b.Cancel()
 		}
 		<-u.done
 		u.state = uploadNone
@@ -188,4 +183,26 @@ func (u *upload) stop(x *exchange.Exchange) bool {
 	}
 	u.state = uploadNone
 	return u.err == nil
+}
+
+// splice lets the kernel move the rest of a body of known length, where both sides are plain TCP. It moves nothing, and
+// returns nil, where that cannot be done or is not worth it.
+func (u *upload) splice(x *exchange.Exchange) error {
+	body, ok := x.Request.Body.(wire.Spliceable)
+	if !ok || u.c.tcp == nil {
+		return nil
+	}
+	src, left := body.Plain()
+	if src == nil || left < wire.SpliceMin {
+		return nil
+	}
+	readSide, err := wire.Splice(u.c.tcp, src, left, u, body)
+	switch {
+	case err == nil, errors.Is(err, wire.ErrNoPipe):
+		return nil
+	case readSide:
+		return body.Failed(err)
+	default:
+		return errUpstreamWrite
+	}
 }
