@@ -62,8 +62,16 @@ var table = map[string]row{
 	},
 	"dataplane/snapshot": {imports: []string{"dataplane/filter"}},
 	"dataplane/http1": {
-		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
-		libraries: []string{logr, sysUnix, "golang.org/x/net/http/httpguts"},
+		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
+		libraries: []string{logr},
+	},
+	"dataplane/http1/codec": {imports: []string{"dataplane/exchange"}},
+	"dataplane/http1/wire": {
+		imports:   []string{"dataplane/exchange", "dataplane/http1/codec"},
+		libraries: []string{sysUnix},
+	},
+	"dataplane/http1/client": {
+		imports: []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
 	},
 	"dataplane/http2": {
 		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
@@ -79,7 +87,8 @@ var table = map[string]row{
 	},
 	"dataplane/upstream": {
 		imports: []string{
-			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1", "dataplane/http2", "dataplane/telemetry",
+			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
+			"dataplane/http2", "dataplane/telemetry",
 		},
 		libraries: []string{logr, sysUnix},
 	},
