@@ -16,7 +16,7 @@ type balance struct {
 	weights   []uint32
 	turns     rotation       // of round robin
 	position  *atomic.Uint64 // of round robin; the cluster's
-	sums      []uint64       // running sums of weights, for draws; nil where they are equal
+	sums      []uint64       // running sums of weights, for draws; nil where those are equal
 }
 
 func newBalance(algorithm snapshot.Algorithm, members []member, position *atomic.Uint64, old *balance) *balance {
@@ -32,7 +32,6 @@ func newBalance(algorithm snapshot.Algorithm, members []member, position *atomic
 		if old != nil {
 			b.turns.live.inherit(old.turns.live, b.endpoints, old.endpoints)
 		}
-		return b
 	}
 	reduced, sum := reduce(b.weights)
 	b.weights = reduced

@@ -58,15 +58,12 @@ func (r *rotation) next(position *atomic.Uint64) int {
 	return int(at % uint64(r.n))
 }
 
-// draw returns a place at random, as likely as its weight says, and leaves the position. The rotation is not empty.
+// draw returns a place at random, as likely as its weight says, and leaves the position. (That of live it moves on: one
+// turn of thousands.) The rotation is not empty.
 func (r *rotation) draw() int {
-	switch {
-	case r.live != nil: // its state is no position: a turn out of thousands shifts nothing
-		return r.live.next()
-	case r.order != nil:
-		return int(r.order[rand.IntN(len(r.order))])
-	}
-	return rand.IntN(r.n)
+	var anywhere atomic.Uint64
+	anywhere.Store(rand.Uint64())
+	return r.next(&anywhere)
 }
 
 // A smooth is the state of nginx's algorithm.

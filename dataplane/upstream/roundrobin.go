@@ -9,10 +9,5 @@ func (b *balance) roundRobin(t *Tried) *Endpoint {
 	if t == nil || t.n == 0 {
 		return b.endpoints[b.turns.next(b.position)]
 	}
-	for range maxTries {
-		if e := b.endpoints[b.turns.draw()]; !t.has(e) {
-			return e
-		}
-	}
-	return b.untried(t)
+	return b.random(t)
 }
