@@ -38,6 +38,7 @@ type conn struct {
 	body     requestBody
 	patience patience       // with the client, while a response is written
 	started  exchange.Nanos // when the head that is being read began; 0 between requests
+	ended    exchange.Nanos // when the exchange before it ended
 
 	idle      atomic.Bool  // between requests, for Drain
 	drainAt   atomic.Int64 // when a silent connection is closed while draining; 0: not draining
@@ -224,6 +225,7 @@ func (c *conn) serveOne() {
 			c.closing, c.linger = true, true
 		}
 	}
+	c.ended = x.Record.End
 	x.Reset()
 	c.started = 0
 	if w.start == w.end {
@@ -287,7 +289,7 @@ func (c *conn) park() {
 	switch {
 	case c.first: // the time for the first head runs already
 	case !c.probed:
-		c.timer.Set(exchange.Now() + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
+		c.timer.Set(c.ended + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
 	default:
 		c.timer.Set(exchange.Now() + exchange.Nanos(options.IdleTimeout))
 	}
