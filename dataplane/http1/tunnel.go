@@ -32,6 +32,7 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	c.timer.Set(0)
 	t := &relayTunnel{c: c, far: far, idle: c.idleOf(x)}
 	t.active.Store(int64(exchange.Now()))
+	t.begin()
 	up := make(chan error, 1)
 	early := w.in[w.start:w.end] // sent before our 101: it belongs to the new protocol now
 	w.start = w.end
@@ -74,6 +75,14 @@ type relayTunnel struct {
 	active  atomic.Int64 // exchange.Nanos of the last byte in either direction
 	ended   atomic.Bool
 	in, out atomic.Int64
+}
+
+// begin sets the first deadline of both ends.
+func (t *relayTunnel) begin() {
+	first := time.Now().Add(t.idle)
+	if t.c.nc.SetDeadline(first) != nil || t.far.SetDeadline(first) != nil || t.c.aborted.Load() {
+		t.abort()
+	}
 }
 
 type tunnelWriter struct{ exchange.Tunnel }
@@ -147,5 +156,9 @@ func (t *relayTunnel) check(end deadliner) error {
 	if left <= 0 {
 		return errTunnelIdle
 	}
-	return end.SetDeadline(time.Now().Add(left))
+	err := end.SetDeadline(time.Now().Add(left))
+	if t.ended.Load() || t.c.aborted.Load() { // meanwhile, and its deadline is overwritten
+		return net.ErrClosed
+	}
+	return err
 }
