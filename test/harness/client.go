@@ -126,6 +126,15 @@ func (c *Client) Do(t testing.TB, request string) *Response {
 	return c.Response(t, method)
 }
 
+// TryResponseTo sends a request and reads its response, either of which may fail.
+func (c *Client) TryResponseTo(request string) (*Response, error) {
+	if err := c.TrySend(request); err != nil {
+		return nil, err
+	}
+	method, _, _ := strings.Cut(request, " ")
+	return c.TryResponse(method)
+}
+
 // Read reads exactly n bytes, past what the responses took.
 func (c *Client) Read(t testing.TB, n int) string {
 	t.Helper()

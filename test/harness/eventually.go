@@ -32,3 +32,6 @@ func within(limit time.Duration, condition func() bool) bool {
 	}
 	return true
 }
+
+// Breathe takes as long as Eventually takes between two looks: for a peer that shall be slow, not for waiting.
+func Breathe() { time.Sleep(pause) }

@@ -84,12 +84,11 @@ func Echo(name string) http.Handler {
 
 // Pattern is a text of n bytes in which no part is like another, so that a piece that is lost or doubled shows.
 func Pattern(n int) string {
-	var b strings.Builder
-	b.Grow(n + 16)
-	for b.Len() < n {
-		fmt.Fprintf(&b, "%x\n", b.Len())
+	b := make([]byte, 0, n+16)
+	for len(b) < n {
+		b = append(strconv.AppendInt(b, int64(len(b)), 16), '\n')
 	}
-	return b.String()[:n]
+	return string(b[:n])
 }
 
 // A WebOrigin is an origin made of net/http's server, in this process.
