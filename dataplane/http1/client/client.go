@@ -163,6 +163,9 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 	c.legs = legsPool.Get().(*legs)
 	if client, ok := x.Downstream.(wire.Client); ok {
 		client.Attach(&c.timer)
+		if client.Aborted() { // before it could know whom to wake
+			c.Wake()
+		}
 	}
 	c.timer.Set(t.Deadline)
 	r := &x.Request
@@ -203,13 +206,16 @@ var stalePlaceholder = &Error{Err: ErrStale}
 
 // advance is the callback of RawConn.Read. The first call sends the request and waits for the response without a read
 // that could only say EAGAIN: RawConn.Read arms the readiness notification before it calls, so the response's arrival is
-// not missed. A connection that is used again is peeked at first.
+// not missed. The connection is peeked at before. One that is used again must be silent. What a fresh one says unasked is
+// read at once, for its arrival may have been announced before anybody waited; it is an early response.
 func (c *Conn) advance(fd uintptr) bool {
 	if c.phase == phaseSend {
-		if c.used && wire.Stale(fd) {
+		unasked := wire.Stale(fd)
+		if c.used && unasked {
 			c.err = stalePlaceholder
 			return true
 		}
+		c.early = unasked
 		n, err := wire.Send(int(fd), c.legs.out)
 		c.sent = n > 0
 		if n < len(c.legs.out) {
@@ -221,7 +227,9 @@ func (c *Conn) advance(fd uintptr) bool {
 			return true
 		}
 		c.headSent()
-		return c.err != nil
+		if !unasked {
+			return c.err != nil
+		}
 	}
 	for {
 		room, ok := c.room()
@@ -344,7 +352,7 @@ func (c *Conn) parse() bool {
 				return true
 			}
 			c.head = head
-			c.early = !c.upload.sending()
+			c.early = c.early || !c.upload.sending()
 			return true
 		}
 		if c.interim++; c.interim > maxInterim {
@@ -400,6 +408,7 @@ func (c *Conn) interrupted(err error) {
 		c.fail(exchange.UpstreamReset, err)
 		return
 	}
+	_ = c.nc.SetDeadline(time.Time{}) // before it is asked who set it: a wake-up that comes meanwhile must stay
 	if failed := c.upload.clientFault(); failed != nil {
 		c.failBody(failed)
 		return
@@ -410,17 +419,12 @@ func (c *Conn) interrupted(err error) {
 	}
 	if c.timer.Expired() || c.upload.timer.Expired() && c.upload.state == uploadRuns {
 		if c.upload.state == uploadExpects && (c.try.Deadline == 0 || exchange.Now() < c.try.Deadline) {
-			_ = c.nc.SetDeadline(time.Time{})
 			c.goOn()
 			return
 		}
 		c.fail(exchange.UpstreamTimeout, os.ErrDeadlineExceeded)
-		return
 	}
-	_ = c.nc.SetDeadline(time.Time{}) // the deadline moved while the sweeper was at it
-	if failed := c.upload.clientFault(); failed != nil {
-		c.failBody(failed)
-	}
+	// Else the deadline moved while the sweeper was at it.
 }
 
 // idleDeadline is when a byte must have come or gone.

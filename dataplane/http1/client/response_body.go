@@ -198,11 +198,8 @@ func (b *responseBody) Waits() {
 // spurious implements wire.Side.
 func (b *responseBody) Spurious() bool {
 	c := b.c
-	if c.timer.Expired() || c.upload.clientFault() != nil || c.aborted() {
-		return false
-	}
-	_ = c.nc.SetDeadline(time.Time{})
-	return true
+	_ = c.nc.SetDeadline(time.Time{}) // first: a wake-up that comes meanwhile must stay
+	return !c.timer.Expired() && c.upload.clientFault() == nil && !c.aborted()
 }
 
 // moved implements wire.Side.

@@ -119,11 +119,8 @@ func (u *upload) write(p []byte) error {
 
 // spurious implements wire.Side.
 func (u *upload) Spurious() bool {
-	if u.timer.Expired() || u.c.timer.Expired() || u.given.Load() || u.c.aborted() {
-		return false
-	}
-	_ = u.c.nc.SetWriteDeadline(time.Time{})
-	return true
+	_ = u.c.nc.SetWriteDeadline(time.Time{}) // first: a wake-up that comes meanwhile must stay
+	return !u.timer.Expired() && !u.c.timer.Expired() && !u.given.Load() && !u.c.aborted()
 }
 
 // waits implements wire.Side: the endpoint keeps the upload waiting.
