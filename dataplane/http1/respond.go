@@ -178,10 +178,10 @@ func (c *conn) relay(x *exchange.Exchange, framing codec.Framing) error {
 		}
 		return c.write(w.out)
 	}
-	if err := c.write(w.out); err != nil {
+	if sent, err := c.spliceResponse(x, framing); sent || err != nil {
 		return err
 	}
-	if err := c.spliceResponse(x, framing); err != nil || framing == codec.LengthBody && body.Ended() {
+	if err := c.write(w.out); err != nil {
 		return err
 	}
 	return c.copyResponse(x, framing)

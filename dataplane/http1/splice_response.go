@@ -20,26 +20,28 @@ func (s downstreamSide) Moved(n int) {
 	s.conn.Moved(n)
 }
 
-// spliceResponse lets the kernel move the rest of a body of known length, where both sides are plain TCP. It moves
-// nothing, and returns nil, where that cannot be done or is not worth it.
-func (c *conn) spliceResponse(x *exchange.Exchange, framing codec.Framing) error {
+// spliceResponse sends what lies in w.out and lets the kernel move the rest of a body of known length, where both sides
+// are plain TCP. It sends nothing, and returns false, where that cannot be done or is not worth it.
+func (c *conn) spliceResponse(x *exchange.Exchange, framing codec.Framing) (sent bool, err error) {
 	body, ok := x.Response.Body.(wire.Spliceable)
 	if !ok || framing != codec.LengthBody || c.tcp == nil {
-		return nil
+		return false, nil
 	}
 	src, left := body.Plain()
 	if src == nil || left < wire.SpliceMin {
-		return nil
+		return false, nil
 	}
-	readSide, err := wire.Splice(c.tcp, src, left, downstreamSide{c, &x.Record.BytesOut}, body)
+	readSide, err := wire.SpliceAfter(c.w.out, c.tcp, src, left, downstreamSide{c, &x.Record.BytesOut}, body)
 	switch {
-	case err == nil, errors.Is(err, wire.ErrNoPipe):
-		return nil
+	case err == nil:
+		return true, nil
+	case errors.Is(err, wire.ErrNoPipe):
+		return false, nil
 	case readSide:
-		return body.Failed(err)
+		return true, body.Failed(err)
 	case c.timer.Expired():
-		return errClientSlow
+		return true, errClientSlow
 	default:
-		return errClientReset
+		return true, errClientReset
 	}
 }

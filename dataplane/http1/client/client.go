@@ -26,6 +26,10 @@ var errHeadSize = errors.New("the response's head is too large")
 // sent on it.
 var ErrStale = errors.New("the idle connection had ended")
 
+// largeHead is what is read first where the last response had a large body: the head, and little of what splice(2) can
+// move for less than two copies cost.
+const largeHead = 2 << 10
+
 // An Error says why a round trip has no response.
 type Error = exchange.Failure
 
@@ -54,6 +58,7 @@ type Conn struct {
 	options Options
 	timer   wire.Timer
 	used    bool // carried an exchange before
+	large   bool // the last body was larger than a buffer
 
 	// of the exchange that it carries now
 	x       *exchange.Exchange
@@ -143,6 +148,7 @@ func (c *Conn) RoundTrip(x *exchange.Exchange, t Try) error {
 	c.timer.Set(0)
 	r := &x.Response
 	r.Stream = c
+	c.large = c.tcp != nil && c.head.Framing == codec.LengthBody && r.ContentLength > wire.BufferSize
 	x.Record.UpstreamStatus = r.Status
 	if r.Status == 101 {
 		r.Tunnel = (*tunnelEnd)(c)
@@ -329,6 +335,9 @@ func (c *Conn) room() ([]byte, bool) {
 		copy(larger, l.in[:c.end])
 		l.in = larger
 	}
+	if c.large && c.end == 0 {
+		return l.in[:largeHead], true
+	}
 	return l.in[c.end:], true
 }
 
@@ -347,7 +356,7 @@ func (c *Conn) parse() bool {
 		}
 		c.scanned = 0
 		if r.Status >= 200 || r.Status == 101 {
-			if r.Status == 101 && (!c.x.Request.Upgrade || c.upload.state != uploadNone) {
+			if r.Status == 101 && (!c.askedFor(r) || c.upload.state != uploadNone) {
 				c.fail(exchange.UpstreamProtocol, errors.New("101 was not asked for"))
 				return true
 			}
@@ -370,6 +379,22 @@ func (c *Conn) parse() bool {
 			return false
 		}
 	}
+}
+
+// askedFor reports whether a 101 switches to what the request asked for, and says so (RFC 9110 §7.8).
+func (c *Conn) askedFor(r *exchange.Response) bool {
+	list := r.Header.Value(exchange.Upgrade)
+	if !c.x.Request.Upgrade || len(list) == 0 {
+		return false
+	}
+	for len(list) > 0 {
+		var protocol []byte
+		protocol, list = exchange.NextToken(list)
+		if !c.x.Request.Header.Token(exchange.Upgrade, string(protocol)) {
+			return false
+		}
+	}
+	return true
 }
 
 // passInterim passes a 1xx response on. 100 is passed only to who asked for it.

@@ -24,8 +24,12 @@ func recvFlags(fd int, p []byte, flags uintptr) (int, error) {
 }
 
 // Send writes to a socket without waiting. A connection that is closed is an error, not a signal.
-func Send(fd int, p []byte) (int, error) {
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+func Send(fd int, p []byte) (int, error) { return sendFlags(fd, p, 0) }
+
+func sendFlags(fd int, p []byte, flags uintptr) (int, error) {
+	// unsafe: as in recvFlags.
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL|flags, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
