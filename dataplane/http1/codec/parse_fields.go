@@ -36,8 +36,9 @@ func (l Limits) WithDefaults() Limits {
 
 // worthParsing reports whether the bytes behind scanned can change what an earlier call made of buf[:scanned]. Without
 // it, a client that sends a head byte by byte would have it parsed once a byte. A head is parsed again when it may be
-// complete, when a line is wrong, when a limit is reached, and each time it has grown past a power of two, so that other
-// faults are refused before they end: all in all that parses no byte more often than a few times.
+// complete, when its first line is (which is all that HTTP/0.9 sends), when a line is wrong, when a limit is reached, and
+// each time it has grown past a power of two, so that other faults are refused before they end: all in all that parses no
+// byte more often than a few times.
 func worthParsing(buf []byte, scanned int, lim *Limits) bool {
 	if scanned <= 0 {
 		return true
@@ -58,6 +59,9 @@ func worthParsing(buf []byte, scanned int, lim *Limits) bool {
 			return false
 		}
 		if p += i; p < 2 || buf[p-1] != '\r' || buf[p-2] == '\n' {
+			return true
+		}
+		if bytes.IndexByte(buf[2:p], '\n') < 0 { // an empty line in front has two bytes
 			return true
 		}
 	}
