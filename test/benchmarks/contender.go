@@ -134,13 +134,11 @@ type goProxy struct {
 
 // startProgram starts one of the Go proxies, with one processor for its goroutines.
 func (b *Bench) startProgram(ctx context.Context, c *contender, set settings, file string, p goProxy) error {
-	for _, addr := range []*string{&set.Listen, &set.Admin, &set.Metrics} {
-		free, err := peers.FreeAddr()
-		if err != nil {
-			return err
-		}
-		*addr = free
+	free, err := peers.FreeAddrs(3)
+	if err != nil {
+		return err
 	}
+	set.Listen, set.Admin, set.Metrics = free[0], free[1], free[2]
 	text, err := set.render(file)
 	if err != nil {
 		return err

@@ -179,12 +179,25 @@ func (p *Process) Stop() error {
 
 // FreeAddr returns an address of the loopback with a port that nobody used a moment ago.
 func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addrs, err := FreeAddrs(1)
 	if err != nil {
 		return "", err
 	}
-	addr := l.Addr().String()
-	return addr, l.Close()
+	return addrs[0], nil
+}
+
+// FreeAddrs returns n such addresses, no two of them the same: asked for one after the other, the kernel may give one
+// port twice.
+func FreeAddrs(n int) (addrs []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() //nolint:errcheck // it was never served
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
 }
 
 // Dials is ready when addr accepts a TCP connection.
