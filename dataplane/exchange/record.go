@@ -27,6 +27,7 @@ const (
 	NotImplemented     Reason = "not_implemented"      // 501: an unknown transfer coding
 	VersionUnsupported Reason = "http_version"         // 505: not HTTP/1.0 or HTTP/1.1
 	MethodRefused      Reason = "method_refused"       // 405: CONNECT or TRACE
+	LastForward        Reason = "last_forward"         // 204: OPTIONS with Max-Forwards: 0
 	ExpectationFailed  Reason = "expectation_failed"   // 417: an Expect other than 100-continue
 	RequestTimeout     Reason = "request_timeout"      // 408: head or body did not arrive in time
 	ClientReset        Reason = "client_reset"         // 499 in the log: the client went away

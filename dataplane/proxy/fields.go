@@ -16,6 +16,9 @@ func stripRequest(r *exchange.Request) {
 	} {
 		h.DelID(id)
 	}
+	// Nobody may tunnel h2c: what goes through it would have no routes and no filters. With a body in front, what is to
+	// come behind 101 depends on who reads how far. RFC 9110 §7.8 lets anybody ignore an Upgrade.
+	r.Upgrade = r.Upgrade && r.ContentLength == 0 && !h.Token(exchange.Upgrade, "h2c")
 	if r.Upgrade {
 		h.AddIDString(exchange.Connection, "Upgrade")
 	} else {

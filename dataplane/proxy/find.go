@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strconv"
+
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 )
@@ -29,6 +31,9 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 	switch {
 	case r.Method == exchange.TRACE:
 		refuseMethod(x)
+	case r.Method == exchange.OPTIONS && !mayForward(x):
+		x.Response.Status, x.Response.Local, x.Record.Reason = 204, true, exchange.LastForward
+		x.Response.Header.Add("Allow", allowed)
 	case found.Health:
 		answerHealth(x, found.Service)
 	case found.Route == nil:
@@ -46,11 +51,33 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 	return nil
 }
 
+// allowed are the methods that are forwarded.
+const allowed = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+// mayForward counts Max-Forwards down and reports whether the request may go on: the client asks who stands so many steps
+// behind it (RFC 9110 §7.6.2). What is no number is left to the endpoint.
+func mayForward(x *exchange.Exchange) bool {
+	h := &x.Request.Header
+	value := h.Value(exchange.MaxForwards)
+	if value == nil {
+		return true
+	}
+	n, err := strconv.ParseUint(string(value), 10, 32)
+	if err != nil {
+		return true
+	}
+	if n == 0 {
+		return false
+	}
+	h.SetID(exchange.MaxForwards, strconv.AppendUint(nil, n-1, 10))
+	return true
+}
+
 // refuseMethod answers a method that is not for proxies like this one: CONNECT would reach what no route names, TRACE would
 // show a page what its browser keeps from it.
 func refuseMethod(x *exchange.Exchange) {
 	x.Answer(405, exchange.MethodRefused)
-	x.Response.Header.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+	x.Response.Header.Add("Allow", allowed)
 	x.Response.Close = x.Request.Method == exchange.CONNECT // the client may take what follows for a tunnel
 }
 

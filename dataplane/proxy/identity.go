@@ -31,9 +31,22 @@ func identify(x *exchange.Exchange, trusted []netip.Prefix) {
 		for _, id := range forwardingFields {
 			h.DelID(id)
 		}
+		dropForwarded(h)
 	}
 	x.MakeRequestID()
 	h.SetID(exchange.XRequestID, x.RequestID)
+}
+
+// dropForwarded removes every other field whose name begins with X-Forwarded: an endpoint may believe X-Forwarded-User or
+// X-Forwarded-Ssl too.
+func dropForwarded(h *exchange.Header) {
+	const prefix = "X-Forwarded"
+	for i := range h.Len() {
+		if id, name, _, ok := h.At(i); ok && id == exchange.Other && len(name) >= len(prefix) &&
+			exchange.EqualFold(name[:len(prefix)], prefix) {
+			h.RemoveAt(i)
+		}
+	}
 }
 
 // clientBehind walks X-Forwarded-For from its end: the first address that is not a trusted proxy's is the client's. What
