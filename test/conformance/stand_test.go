@@ -1,0 +1,124 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+)
+
+// A stand is a proxy with one listener, and one origin behind it.
+type stand struct {
+	plane   *dataplane.DataPlane
+	origin  *origin
+	address string
+}
+
+const listenAddress = "127.0.0.1:0"
+
+// The limits of a stand's listener.
+const (
+	maxRequestLine = 2048
+	maxHeaderBytes = 16384
+	maxHeaders     = 64
+)
+
+func newStand(t testing.TB) *stand {
+	t.Helper()
+	s := &stand{origin: startOrigin(t)}
+	s.plane = dataplane.New(dataplane.Options{Log: logr.Discard(), Metrics: telemetry.NewMetrics("test")})
+	service := &snapshot.Service{
+		Name: "web", IdleTimeout: time.Minute, HealthPath: "/health",
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix(trustedClient + "/32")},
+	}
+	route := &snapshot.Route{
+		Service: service, Name: "all", Clusters: []snapshot.WeightedCluster{{Cluster: "origin", Weight: 1}},
+		Timeouts: snapshot.Timeouts{Connect: patience, Request: patience, Idle: patience},
+		Retry:    snapshot.Retry{Attempts: 2},
+	}
+	err := s.plane.Apply(context.Background(), &snapshot.Snapshot{
+		Listeners: []*snapshot.Listener{{
+			Address: listenAddress, Services: []*snapshot.Service{service}, Routes: []*snapshot.Route{route},
+		}},
+		Clusters: []*snapshot.Cluster{{
+			ID:        "origin",
+			Endpoints: []snapshot.Endpoint{{Addr: netip.MustParseAddrPort(s.origin.listener.Addr().String()), Weight: 1}},
+			Health:    snapshot.HealthCheck{Type: snapshot.CheckDisabled},
+		}},
+		Limits: snapshot.Limits{
+			MaxRequestLine: maxRequestLine, MaxHeaderBytes: maxHeaderBytes, MaxHeaders: maxHeaders,
+			HeaderTimeout: patience, DrainTimeout: patience,
+		},
+		AccessLog: snapshot.AccessLog{Path: "off"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.address = s.plane.Bound(listenAddress)
+	return s
+}
+
+func (s *stand) close() {
+	s.plane.Close()
+	s.origin.close()
+}
+
+// stands hands out stands. One whose row failed is not handed out again: its connections may be out of step.
+type stands struct {
+	mu   sync.Mutex
+	free []*stand
+	all  []*stand
+}
+
+func (p *stands) take(t testing.TB) *stand {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.free); n > 0 {
+		s := p.free[n-1]
+		p.free = p.free[:n-1]
+		return s
+	}
+	s := newStand(t)
+	p.all = append(p.all, s)
+	return s
+}
+
+func (p *stands) give(s *stand) {
+	p.mu.Lock()
+	p.free = append(p.free, s)
+	p.mu.Unlock()
+}
+
+func (p *stands) close() {
+	for _, s := range p.all {
+		s.close()
+	}
+}
+
+var victims atomic.Int64
+
+// victim is a request of somebody who has nothing to do with a row: its answer must be its own.
+func victim(c *client) error {
+	target := fmt.Sprint(victimPath, victims.Add(1))
+	if err := c.send(get(target), whole, nil); err != nil {
+		return err
+	}
+	r, err := c.read("GET", nil)
+	if err != nil {
+		return err
+	}
+	if r.status != "200" || r.body != "GET "+target || len(r.interim) > 0 {
+		return fmt.Errorf("%w: another request's answer: %s %v %q instead of %q", errNotHTTP, r.status, r.fields, r.body, "GET "+target)
+	}
+	return nil
+}
