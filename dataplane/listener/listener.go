@@ -21,10 +21,15 @@ type Listener struct {
 	gate    *Gate
 	log     logr.Logger
 	done    chan struct{} // closed when Serve has returned
+	handle  func(nc *net.TCPConn)
+	refuse  func() // is told of each connection above the limit
 	serving atomic.Bool
 	closed  atomic.Bool
 	conns   sync.WaitGroup
 }
+
+// keepAlive probes find clients that vanished; the idle time-out would, too, but not in a tunnel that may be silent.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
 // Open binds an address, host:port with a literal IP or an empty host. An IPv4 wildcard binds IPv4 alone, an IPv6
 // wildcard or an empty host both, as the addresses say.
@@ -35,8 +40,8 @@ func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Li
 	} else if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
 		network = "tcp4"
 	}
-	// Keep-alive probes find clients that vanished; the idle time-out would, too, but not in a tunnel that may be silent.
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}}
+	config := net.ListenConfig{KeepAliveConfig: keepAlive}
+	config.SetMultipathTCP(false) // Go's default; ignoreNew, and splice on what is accepted, need plain TCP
 	ln, err := config.Listen(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
@@ -53,13 +58,14 @@ func (l *Listener) Addr() netip.AddrPort { return l.tcp.Addr().(*net.TCPAddr).Ad
 // Serve accepts until Close, and gives each connection to handle on a goroutine of its own. turnedAway is called for
 // each connection above the limit.
 func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
+	l.handle, l.refuse = handle, turnedAway
 	l.serving.Store(true)
 	defer close(l.done)
 	pause := time.Duration(0)
 	for {
 		nc, err := l.tcp.AcceptTCP()
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
-			return
+			break
 		}
 		if err != nil {
 			// Out of descriptors, most likely. Accepting again at once would spin; those queued in the kernel wait.
@@ -71,18 +77,25 @@ func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
 			continue
 		}
 		pause = 0
-		if !l.gate.enter() {
-			turnedAway()
-			l.gate.turnAway(nc)
-			continue
-		}
-		l.conns.Add(1)
-		go func() {
-			defer l.conns.Done()
-			defer l.gate.leave()
-			handle(nc)
-		}()
+		l.take(nc)
 	}
+	// On a busy machine the deadline may pass before this goroutine comes to accept what is queued.
+	for _, nc := range queued(l.tcp) {
+		l.take(nc)
+	}
+}
+
+// take gives a connection to its handler, or turns it away.
+func (l *Listener) take(nc *net.TCPConn) {
+	if !l.gate.enter() {
+		l.refuse()
+		l.gate.turnAway(nc)
+		return
+	}
+	l.conns.Go(func() {
+		defer l.gate.leave()
+		l.handle(nc)
+	})
 }
 
 // lastAccepts is for how long a closing listener still accepts.
@@ -91,8 +104,12 @@ const lastAccepts = 10 * time.Millisecond
 // Close stops accepting. Connections that are open stay. Those that the kernel has queued already are accepted first:
 // closing the socket would reset them, though the client's connect has succeeded. Serve must be running, or never be
 // called.
+//
+// For these last moments the kernel is told to answer no new client: one is not refused, but asks again after a second,
+// and then it is refused, or finds who listens there by then.
 func (l *Listener) Close() {
 	if l.serving.Load() {
+		ignoreNew(l.tcp)
 		_ = l.tcp.SetDeadline(time.Now().Add(lastAccepts))
 		<-l.done
 	}

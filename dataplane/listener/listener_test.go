@@ -1,0 +1,125 @@
+package listener
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T) *Listener {
+	t.Helper()
+	l, err := Open(t.Context(), "127.0.0.1:0", &Gate{}, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = l.tcp.Close()
+		l.Wait()
+	})
+	return l
+}
+
+// greet is a handler that says one byte.
+func greet(nc *net.TCPConn) {
+	_, _ = nc.Write([]byte{'x'})
+	_ = nc.Close()
+}
+
+// Whose connect has succeeded is served, whenever the listener closes.
+func TestCloseLosesNoConnection(t *testing.T) {
+	for range 8 {
+		l := open(t)
+		go l.Serve(greet, func() { t.Error("turned away") })
+		var clients sync.WaitGroup
+		var first sync.WaitGroup
+		for range 4 {
+			first.Add(1)
+			clients.Go(func() {
+				begun := sync.OnceFunc(first.Done)
+				defer begun()
+				for {
+					// The client of a segment that is ignored asks again after a second; nobody waits for that here.
+					ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+					nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
+					cancel()
+					if err != nil {
+						return // refused, or without an answer
+					}
+					if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
+						t.Errorf("a connection that was made is lost: %v", err)
+					}
+					_ = nc.Close()
+					begun()
+				}
+			})
+		}
+		first.Wait()
+		l.Close()
+		clients.Wait()
+		l.Wait()
+	}
+}
+
+// Serve takes what is queued though its time is over before it gets to run.
+func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
+	l := open(t)
+	var clients []net.Conn
+	for range 3 {
+		nc, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close() //nolint:errcheck // read to its end
+		clients = append(clients, nc)
+	}
+	if err := l.tcp.SetDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	l.Serve(greet, func() { t.Error("turned away") })
+	_ = l.tcp.Close()
+	for _, nc := range clients {
+		if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
+			t.Errorf("a queued connection is lost: %v", err)
+		}
+	}
+}
+
+func TestIgnoreNew(t *testing.T) {
+	l := open(t)
+	early, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close() //nolint:errcheck // read to its end
+	ignoreNew(l.tcp)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String()); err == nil {
+		_ = nc.Close()
+		t.Error("a new connection is made")
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a new connection is refused: its client would not ask again: %v", err)
+	}
+	conns := queued(l.tcp)
+	if len(conns) != 1 {
+		t.Fatalf("%d connections are queued, want the early one", len(conns))
+	}
+	if _, err := early.Write([]byte("hello")); err != nil { // its segments still arrive
+		t.Error(err)
+	}
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(conns[0], b); err != nil || string(b) != "hello" {
+		t.Errorf("%q %v", b, err)
+	}
+	greet(conns[0])
+}
