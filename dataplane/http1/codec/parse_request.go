@@ -186,6 +186,7 @@ func parseTarget(r *exchange.Request, path, query []byte) *refusal {
 	switch {
 	case r.Method == exchange.CONNECT:
 		if r.HasQuery || !validAuthority(path) {
+			r.RawPath = nil // it may hold a password, and would be logged
 			return errAuthority
 		}
 		r.Host, r.RawPath = path, nil
@@ -195,7 +196,11 @@ func parseTarget(r *exchange.Request, path, query []byte) *refusal {
 	case len(path) == 1 && path[0] == '*' && r.Method == exchange.OPTIONS && !r.HasQuery:
 		return nil
 	}
-	return parseAbsoluteTarget(r)
+	e := parseAbsoluteTarget(r)
+	if e != nil {
+		r.RawPath = nil // as above
+	}
+	return e
 }
 
 // parseAbsoluteTarget rewrites an absolute-form target, which lies in RawPath, to authority and path.
