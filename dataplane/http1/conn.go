@@ -145,6 +145,9 @@ func (c *conn) step(fd uintptr) bool {
 
 // readOnce is step for connections that are not plain TCP.
 func (c *conn) readOnce() error {
+	if c.w != nil {
+		c.park()
+	}
 	w := c.acquire()
 	if !w.grow(c.headLimit()) {
 		c.refuse(errHeadBytes)
@@ -159,9 +162,7 @@ func (c *conn) readOnce() error {
 		return nil
 	}
 	w.end += n
-	if !c.work() {
-		c.park()
-	}
+	c.work()
 	return nil
 }
 
@@ -301,11 +302,14 @@ func (c *conn) park() {
 
 // woken decides what a time-out of waiting for a head means. It returns false where the connection ends.
 func (c *conn) woken(err error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) || c.aborted.Load() {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	_ = c.nc.SetDeadline(time.Time{}) // before it is asked who set it: a wake-up that comes meanwhile must stay
+	if c.aborted.Load() {
 		return false
 	}
 	due, now := c.timer.Expired(), exchange.Now()
-	_ = c.nc.SetDeadline(time.Time{})
 	switch at := c.drainAt.Load(); {
 	case at != 0 && c.idle.Load():
 		c.timer.Set(exchange.Nanos(at)) // Drain woke it: what came meanwhile is served first

@@ -47,12 +47,18 @@ func (b *requestBody) reset(w *work, x *exchange.Exchange) {
 	if b.chunked {
 		b.dec.Reset(b.c.srv.options.Load().Limits)
 		b.buf = wire.GetBuffer()
-		b.start, b.end = 0, copy(b.buf[:], w.in[w.start:w.end])
-		if rest := w.end - w.start - b.end; rest > 0 { // a larger buffer than usual came from a large head
-			b.err = errors.New("too many bytes behind a large head")
-		}
-		w.start = w.end
+		b.start, b.end = 0, 0
+		b.take()
 	}
+}
+
+// take takes what was read with the head, or as much of it as there is room for: a large head has a large buffer. It
+// reports whether there was anything.
+func (b *requestBody) take() bool {
+	n := copy(b.buf[b.end:], b.w.in[b.w.start:b.w.end])
+	b.w.start += n
+	b.end += n
+	return n > 0
 }
 
 // Buffered implements exchange.Body.
@@ -118,6 +124,9 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		// The decoder may leave the start of a size line behind: it is moved to the front.
 		b.end = copy(b.buf[:], b.buf[b.start:b.end])
 		b.start = 0
+		if b.take() {
+			continue
+		}
 		n, err := b.fill(b.buf[b.end:])
 		b.end += n
 		if err != nil {
@@ -163,6 +172,9 @@ func (b *requestBody) timedOut() error {
 		return errBodyTimeout
 	}
 	_ = c.nc.SetDeadline(time.Time{})
+	if b.canceled.Load() || c.aborted.Load() { // meanwhile, and its deadline is overwritten
+		c.Wake()
+	}
 	return nil
 }
 
@@ -229,10 +241,14 @@ func (b *requestBody) settle() bool {
 	if b.chunked {
 		if rest := b.buf[b.start:b.end]; ok && len(rest) > 0 {
 			w := b.w
-			for len(w.in) < len(rest) {
-				w.in = make([]byte, 2*len(w.in))
+			if w.start < w.end { // all of buf came from there, and still stands in front
+				w.start -= len(rest)
+			} else {
+				for len(w.in) < len(rest) {
+					w.in = make([]byte, 2*len(w.in))
+				}
+				w.start, w.end = 0, copy(w.in, rest)
 			}
-			w.start, w.end = 0, copy(w.in, rest)
 		}
 		b.buf.Put()
 		b.buf, b.data = nil, nil

@@ -136,6 +136,10 @@ func (c *conn) Spurious() bool {
 		return false
 	}
 	_ = c.nc.SetDeadline(time.Time{})
+	if c.aborted.Load() { // meanwhile, and its deadline is overwritten
+		c.Wake()
+		return false
+	}
 	return true
 }
 

@@ -1,0 +1,207 @@
+package http1
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/goleak"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience of a test. Nothing waits for so long unless it is broken.
+const testPatience = 20 * time.Second
+
+// A handler answers by what the path says.
+type handler struct {
+	served  atomic.Int64
+	waiting chan *exchange.Exchange // those of /wait
+	release chan struct{}
+}
+
+func (h *handler) Serve(x *exchange.Exchange) {
+	h.served.Add(1)
+	switch path := string(x.Request.RawPath); path {
+	case "/panic":
+		panic("on purpose")
+	case "/silent":
+		return
+	case "/echo":
+		var all []byte
+		var buf [512]byte
+		for x.Request.Body != nil {
+			n, err := x.Request.Body.Read(buf[:])
+			all = append(all, buf[:n]...)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				x.Answer(400, exchange.BadRequest)
+				x.Response.Close = true
+				_ = x.Downstream.Respond(x)
+				return
+			}
+		}
+		h.answer(x, string(all))
+	case "/continue":
+		_ = x.Downstream.Interim(x, 100, nil)
+		x.Request.RawPath = []byte("/echo")
+		h.Serve(x)
+	case "/wait":
+		h.waiting <- x
+		<-h.release
+		h.answer(x, path)
+	case "/stream":
+		x.Response.Status, x.Response.ContentLength = 200, -1
+		x.Response.Body = &stream{pieces: []string{"ab", "c"}}
+		_ = x.Downstream.Respond(x)
+	case "/torn":
+		x.Response.Status, x.Response.ContentLength = 200, -1
+		x.Response.Body = &stream{pieces: []string{"ab"}, err: io.ErrUnexpectedEOF}
+		_ = x.Downstream.Respond(x)
+	default:
+		h.answer(x, path)
+	}
+}
+
+func (h *handler) answer(x *exchange.Exchange, body string) {
+	x.Response.Status = 200
+	x.AnswerBody("text/plain", []byte(body))
+	_ = x.Downstream.Respond(x)
+}
+
+func (h *handler) Refuse(x *exchange.Exchange, status int, reason exchange.Reason) {
+	x.Answer(status, reason)
+	_ = x.Downstream.Respond(x)
+}
+
+// A stream is a response's body of unknown length.
+type stream struct {
+	pieces []string
+	err    error
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	if len(s.pieces) == 0 {
+		if s.err != nil {
+			return 0, s.err
+		}
+		return 0, io.EOF
+	}
+	n := copy(p, s.pieces[0])
+	s.pieces = s.pieces[1:]
+	return n, nil
+}
+func (s *stream) Buffered() []byte { return nil }
+func (s *stream) Skip(int)         {}
+func (s *stream) Ended() bool      { return len(s.pieces) == 0 && s.err == nil }
+
+// A rig is a server in the test's hand.
+type rig struct {
+	t   testing.TB
+	h   *handler
+	srv *Server
+}
+
+func newRig(t testing.TB, o ServerOptions) *rig {
+	t.Helper()
+	if o.HeaderTimeout == 0 {
+		o.HeaderTimeout = testPatience
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = testPatience
+	}
+	sweeper := wire.NewSweeper()
+	ctx, cancel := context.WithCancel(context.Background())
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		sweeper.Run(ctx)
+	}()
+	h := &handler{waiting: make(chan *exchange.Exchange, 8), release: make(chan struct{})}
+	r := &rig{t: t, h: h, srv: NewServer(h, sweeper, o, logr.Discard())}
+	t.Cleanup(func() {
+		r.srv.Close()
+		r.srv.Wait(nil)
+		cancel()
+		<-swept
+	})
+	return r
+}
+
+// dial opens a connection that is served.
+func (r *rig) dial(how string) net.Conn {
+	r.t.Helper()
+	var near, far net.Conn
+	if how == "pipe" {
+		near, far = net.Pipe()
+	} else {
+		near, far = pair(r.t)
+	}
+	started := make(chan struct{})
+	go func() {
+		close(started)
+		r.srv.Serve(far, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")})
+	}()
+	<-started
+	r.t.Cleanup(func() { _ = near.Close() })
+	if err := near.SetDeadline(time.Now().Add(testPatience)); err != nil {
+		r.t.Fatal(err)
+	}
+	return near
+}
+
+func pair(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	if near, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	return near, far
+}
+
+// An answer is a response as a client sees it.
+type answer struct {
+	status int
+	body   string
+	close  bool
+	err    error
+}
+
+// next reads one response.
+func next(t testing.TB, r *bufio.Reader, method string) answer {
+	t.Helper()
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		return answer{err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, string(body), resp.Close, err}
+}
+
+// ended fails the test unless nothing comes any more.
+func ended(t testing.TB, r *bufio.Reader) {
+	t.Helper()
+	if b, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("read %q, %v; want the end", b, err)
+	}
+}
