@@ -50,7 +50,8 @@ type conn struct {
 	responded bool
 	continued bool // the client was told to send the body that it announced
 	closing   bool // ends after this exchange
-	linger    bool // the client may still be sending: see close
+	linger    bool // the client may still be sending: see lingeringClose
+	torn      bool // the response broke off, and only a reset can tell
 	headSize  int
 }
 
@@ -91,7 +92,7 @@ func (c *conn) serve() {
 			break
 		}
 	}
-	if c.linger {
+	if c.linger && !c.torn {
 		c.lingeringClose()
 	}
 	if c.w != nil {

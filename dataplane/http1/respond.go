@@ -44,6 +44,7 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 	framing := c.framing(x)
 	if r.Close || c.srv.draining.Load() || framing == codec.UntilClose || c.unread(x) {
 		c.closing = true
+		c.linger = r.Close || !x.Request.Close // the client learns of it only now, and may have sent more
 	}
 	if c.closing {
 		r.Header.AddIDString(exchange.Connection, "close")
@@ -66,6 +67,7 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		c.closing = true
 		if framing == codec.UntilClose && c.tcp != nil {
 			_ = c.tcp.SetLinger(0) // an ordinary close would make the body look complete
+			c.torn = true
 		}
 	}
 	return err

@@ -43,6 +43,8 @@ func expectRows() (rows []row) {
 	}
 	add("final answer, chunked", []string{post("", "Transfer-Encoding: chunked", "Expect: 100-continue") + "0\r\n\r\n" + smuggled},
 		reply{raw: ok("no"), early: true}, verdict{statuses: []string{"200"}, partial: true, discarded: true, end: closes})
+	add("final answer, chunked, and much behind it", []string{post("", "Transfer-Encoding: chunked", "Expect: 100-continue") + "0\r\n\r\n" + strings.Repeat(smuggled, 2000)},
+		reply{raw: ok("no"), early: true}, verdict{statuses: []string{"200"}, partial: true, discarded: true, end: closes})
 	add("the endpoint closes", []string{expecting}, reply{raw: head("HTTP/1.1 417 Expectation Failed", "Content-Length: 0", "Connection: close"), early: true, close: true},
 		verdict{statuses: []string{"417"}, discarded: true, end: closes})
 
@@ -80,6 +82,11 @@ func unreadRows() (rows []row) {
 		verdict{statuses: []string{"204"}, partial: true, discarded: true, end: closes})
 	add("early, and the endpoint closes", []string{post("", "Content-Length: 10")}, reply{raw: ok("no", "Connection: close"), early: true, close: true},
 		verdict{statuses: []string{"200"}, discarded: true, end: closes})
+	// To HTTP/1.0 the end of the connection is the end of the body: only a reset tells that it is not.
+	add("early, and breaks off, to HTTP/1.0", []string{head("POST /p HTTP/1.0", "Host: a.example", "Content-Length: 10")},
+		reply{raw: head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "5\r\nab", early: true, close: true}, brokenOff("200"))
+	add("early without an end, to HTTP/1.0", []string{head("POST /p HTTP/1.0", "Host: a.example", "Content-Length: 10", "Connection: keep-alive")},
+		reply{raw: head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "2\r\nok\r\n", early: true, close: true}, brokenOff("200"))
 	big := strings.Repeat("x", 300<<10)
 	add("the endpoint answers a large body and closes", []string{post(big, fmt.Sprintf("Content-Length: %d", len(big)))},
 		reply{raw: head("HTTP/1.1 413 Content Too Large", "Content-Length: 0", "Connection: close"), early: true, close: true},
