@@ -230,7 +230,7 @@ func TestListenersFollowTheSnapshot(t *testing.T) {
 	if again := d.Bound("127.0.0.1:0"); again != bound {
 		t.Fatalf("bound to %s, then to %s", bound, again)
 	}
-	if res, err := get(); err != nil || res.StatusCode != 200 {
+	if res, err := get(); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("the open connection did not survive: %v", err)
 	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -242,7 +242,7 @@ func TestListenersFollowTheSnapshot(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), taken.Addr().String()) {
 		t.Fatalf("an address that is taken: %v", err)
 	}
-	if res, err := get(); err != nil || res.StatusCode != 200 {
+	if res, err := get(); err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("a refused configuration changed something: %v", err)
 	}
 	apply(t, d, configuration("127.0.0.2:0", origin))
@@ -261,7 +261,7 @@ func TestPanicEndsOneRequest(t *testing.T) {
 		}
 		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
-		if res.StatusCode != 500 || !strings.Contains(string(body), string(exchange.Internal)) || !res.Close {
+		if res.StatusCode != http.StatusInternalServerError || !strings.Contains(string(body), string(exchange.Internal)) || !res.Close {
 			t.Fatalf("%s: %s", res.Status, body)
 		}
 	}

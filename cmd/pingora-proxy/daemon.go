@@ -48,7 +48,7 @@ func daemonize(source standalone.Options, pidFile string, stderr io.Writer) erro
 	if err != nil {
 		return fail(err)
 	}
-	defer ready.Close()                          //nolint:errcheck // only read from
+	defer ready.Close()
 	cmd := exec.Command(program, os.Args[1:]...) //nolint:gosec // ourselves, with our own arguments
 	cmd.Env = append(os.Environ(), daemonMark+"=3")
 	cmd.ExtraFiles = []*os.File{report}
@@ -85,7 +85,7 @@ func reportDaemon(err error) {
 		return
 	}
 	_ = os.Unsetenv(daemonMark)
-	f := os.NewFile(uintptr(fd), "ready") //nolint:gosec // set by daemonize
+	f := os.NewFile(uintptr(fd), "ready")
 	if f == nil {
 		return
 	}
@@ -99,7 +99,7 @@ func reportDaemon(err error) {
 
 // readPID reads a PID file and reports whether the process that it names is alive.
 func readPID(path string) (pid int, running bool) {
-	text, err := os.ReadFile(path) //nolint:gosec // the user names it
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, false
 	}
@@ -120,7 +120,7 @@ func writePID(path string) (remove func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("PID file: %w", err)
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it was renamed, usually
+	defer os.Remove(f.Name())
 	_, err = fmt.Fprintln(f, os.Getpid())
 	if err == nil {
 		err = f.Chmod(0o644)

@@ -20,7 +20,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) } //nolint:gosec // a descriptor fits
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // newLogger makes the process log as the environment wants it.
 func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {

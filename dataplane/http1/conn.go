@@ -329,7 +329,7 @@ func (c *conn) woken(err error) bool {
 	}
 }
 
-// wake implements wire.Sleeper.
+// Wake implements wire.Sleeper.
 func (c *conn) Wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // drain is told when to end in silence.

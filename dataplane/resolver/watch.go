@@ -191,5 +191,5 @@ func (w *watch) reportFailure(err error) {
 func (w *watch) retry() time.Duration {
 	pause := min(minRetry<<min(w.failures, 5), maxRetry)
 	w.failures++
-	return pause - rand.N(pause/2+1) //nolint:gosec // a pause needs no secret
+	return pause - rand.N(pause/2+1)
 }

@@ -129,7 +129,7 @@ func TestWatchSeesChanges(t *testing.T) {
 		time.Sleep(10*time.Second - 1)
 		synctest.Wait()
 		d.expect(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		d.expect(t, "[10.0.0.1 10.0.0.3]")
 		if diff := cmp.Diff([]time.Duration{0, 20 * time.Second, 30 * time.Second}, w.queries()); diff != "" {

@@ -121,7 +121,7 @@ func (c *Conn) Stale() bool {
 	return ended
 }
 
-// wake implements wire.Sleeper.
+// Wake implements wire.Sleeper.
 func (c *Conn) Wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // RoundTrip sends x.Request and fills in x.Response, whose Stream is c: the response's memory and the connection are
