@@ -197,6 +197,9 @@ func (b *Bench) loaded(ctx context.Context, row Row, originAddr string) (res Res
 		}
 	}()
 	for _, name := range b.opt.Contenders {
+		if !takesPart(name, row) {
+			continue
+		}
 		c, err := b.start(ctx, name, row, originAddr)
 		if err != nil {
 			res.Err = err
@@ -240,6 +243,9 @@ func (b *Bench) rounds(ctx context.Context, res *Result, want int, measure func(
 func (b *Bench) round(row Row, turn int, measure func(name string) (Sample, error)) (Round, error) {
 	round := Round{}
 	for _, name := range rotate(b.opt.Contenders, turn) {
+		if !takesPart(name, row) {
+			continue
+		}
 		s, err := measure(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

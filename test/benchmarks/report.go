@@ -121,7 +121,7 @@ func (r Report) conditions(b *strings.Builder) {
 		SpliceBest:   "with what is cheapest for it, `option splice-response` for large bodies and `splice-auto` otherwise",
 		SpliceAlways: "with `option splice-response`",
 		SpliceAuto:   "with `option splice-auto`",
-		SpliceOff:    "without splicing",
+		SpliceOff:    "without splicing, as it does by default; goals refer to that; `haproxy-splice` is the same with `option splice-response`",
 	}[r.opt.Splice]
 	fmt.Fprintf(b, "- nginx does not write bodies to temporary files, and buffers its access log; HAProxy runs %s; all keep connections to "+
 		"clients and to the origin open and set `X-Forwarded-For`; ours counts its metrics and checks the origin's health meanwhile. "+

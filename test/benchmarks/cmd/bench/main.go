@@ -45,9 +45,9 @@ func parse(args []string) (flags, error) {
 	set.IntVar(&f.opt.Rounds, "rounds", 7, "rounds; the median over them is reported")
 	set.DurationVar(&f.opt.Duration, "duration", 5*time.Second, "time of one measurement, whole seconds")
 	set.StringVar(&rows, "rows", "", "rows to measure, a comma-separated list; unset: all (tiny64,tiny400,100k,1m,log,idle)")
-	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy}, ","), "proxies to measure, a comma-separated list")
+	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice}, ","), "proxies to measure, a comma-separated list")
 	set.BoolVar(&caddy, "caddy", false, "measure Caddy too, built from its Go module")
-	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceBest, "when HAProxy moves bodies with splice(2): always, auto, off or, of these, what is best for a row")
+	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceOff, "when HAProxy moves bodies with splice(2): always, auto, off or, of these, what is best for a row")
 	set.StringVar(&f.opt.Binary, "bin", "", "our program; unset: built from ./cmd/pingora-proxy")
 	set.StringVar(&f.out, "out", "docs/benchmarks.md", "report to write; with -rows or -peers only when given, else the report is printed")
 	set.StringVar(&f.plot, "plot", "docs/benchmarks.svg", "plot to write with the report")
@@ -71,7 +71,7 @@ func parse(args []string) (flags, error) {
 	if f.opt.Rows, err = benchmarks.SelectRows(rows); err != nil {
 		return flags{}, err
 	}
-	known := []string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.Caddy}
+	known := []string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice, benchmarks.Caddy}
 	f.opt.Contenders = strings.Split(peers, ",")
 	if caddy && !slices.Contains(f.opt.Contenders, benchmarks.Caddy) {
 		f.opt.Contenders = append(f.opt.Contenders, benchmarks.Caddy)
