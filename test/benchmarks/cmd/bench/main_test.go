@@ -17,12 +17,12 @@ func TestParse(t *testing.T) {
 		rounds   int
 		duration time.Duration
 	}{
-		{"", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy", 7, 5 * time.Second},
-		{"-caddy", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,caddy", 7, 5 * time.Second},
-		{"-smoke", "", 2, "pingora-proxy,nginx,haproxy", 1, time.Second},
-		{"-smoke -rows log -out x.md", "", 1, "pingora-proxy,nginx,haproxy", 1, time.Second},
-		{"-rows tiny64 -rounds 3", "", 1, "pingora-proxy,nginx,haproxy", 3, 5 * time.Second},
-		{"-rows tiny64 -out x.md", "x.md", 1, "pingora-proxy,nginx,haproxy", 7, 5 * time.Second},
+		{"", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice", 7, 5 * time.Second},
+		{"-caddy", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice,caddy", 7, 5 * time.Second},
+		{"-smoke", "", 2, "pingora-proxy,nginx,haproxy,haproxy-splice", 1, time.Second},
+		{"-smoke -rows log -out x.md", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 1, time.Second},
+		{"-rows tiny64 -rounds 3", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 3, 5 * time.Second},
+		{"-rows tiny64 -out x.md", "x.md", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 7, 5 * time.Second},
 		{"-peers haproxy,nginx -duration 2s", "", len(benchmarks.Rows), "haproxy,nginx", 7, 2 * time.Second},
 	} {
 		f, err := parse(strings.Fields(tc.args))
