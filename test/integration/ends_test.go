@@ -1,7 +1,9 @@
 package integration_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -291,5 +293,54 @@ func TestHalfClosedOrigins(t *testing.T) {
 	for range 3 {
 		expect(t, c.Do(t, request("GET", "/behind")), 200, "ok")
 		expect(t, c.Do(t, request("POST", "/", "Content-Length: 0")), 200, "ok") // not even a POST is lost on a stale connection
+	}
+}
+
+// A client that goes away in the middle of its response: the origin is let go, and its connection is used for nothing else.
+func TestClientsThatGoAway(t *testing.T) {
+	t.Parallel()
+	let := make(chan error, 2)
+	piece := harness.Pattern(1 << 20)
+	origin := script{
+		"/": says(ok),
+		"/length": func(c *harness.OriginConn, _ *harness.OriginRequest) bool {
+			c.Send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+			for {
+				if err := c.TrySend(piece); err != nil {
+					let <- err
+					return false
+				}
+			}
+		},
+		"/chunked": func(c *harness.OriginConn, _ *harness.OriginRequest) bool {
+			c.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for {
+				if err := c.TrySend(strings.TrimSuffix(chunks(piece), "0\r\n\r\n")); err != nil {
+					let <- err
+					return false
+				}
+			}
+		},
+	}.start(t)
+	s := front(t, origin.Addr, "", "")
+	for _, path := range []string{"/length", "/chunked"} {
+		c := s.dial(t)
+		c.Send(t, request("GET", path))
+		c.Read(t, 100_000)
+		c.Reset()
+		if err := <-let; errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the origin is still waiting: %v", path, err)
+		}
+		if line := s.AccessOf(t, path); line.Text("reason") != "client_reset" || line.Number("status") != 200 || line.Number("bytes_out") < 50_000 {
+			t.Error(line)
+		}
+	}
+	for range 3 {
+		expect(t, s.dial(t).Do(t, request("GET", "/")), 200, "ok")
+	}
+	s.AwaitMetric(t, 2, "aborted_responses_total", "reason", "client_reset")
+	s.AwaitMetric(t, 0, "active_requests")
+	if e := s.Endpoints(t, "web"); e[0].InFlight != 0 || e[0].ConsecutiveFailures != 0 {
+		t.Errorf("a client's fault is an endpoint's: %+v", e)
 	}
 }

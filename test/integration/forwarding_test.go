@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
@@ -218,5 +219,33 @@ func TestVia(t *testing.T) {
 	}
 	if got := origin.Received(); !strings.Contains(got, "\r\nVia: 1.0 first\r\n") || !strings.Contains(got, "\r\nVia: 1.1 pingora-proxy\r\n") {
 		t.Errorf("the origin received %q", got)
+	}
+}
+
+func TestForwardingOverIPv6(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartOrigin(t, harness.Echo("web"))
+	p := harness.Start(t, fmt.Sprintf("services: [{name: web, bind_address: '[::1]:0', upstreams: ['%s']}]\n", origin.Addr), harness.Options{})
+	c := harness.Dial(t, p.Addr(t, "web"))
+	r := c.Do(t, "GET / HTTP/1.1\r\nHost: [::1]:80\r\nForwarded: for=evil\r\n\r\n")
+	seen(t, harness.ParseEchoed(t, r.Text), map[string]string{
+		"X-Forwarded-For": "::1", "X-Forwarded-Host": "[::1]:80", "Forwarded": `for="[::1]";host="[::1]:80";proto=http`,
+	})
+	if line := p.AccessOf(t, "/"); line.Text("client_ip") != "::1" || line.Text("host") != "[::1]:80" {
+		t.Error(line)
+	}
+}
+
+// A name with an underscore is the same name as one with a hyphen to many origins: it would go around what is removed.
+func TestNamesWithUnderscoresAreDropped(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartRawOrigin(t, harness.Answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX_From_Origin: 1\r\n\r\nok"))
+	s := front(t, origin.Addr, "", "")
+	expect(t, s.dial(t).Do(t, request("GET", "/", "X_Real_IP: 6.6.6.6", "Content_Length: 5", "Transfer_Encoding: chunked", "_: 1")), 200, "ok")
+	head, _, _ := strings.Cut(origin.Received(), "\r\n\r\n")
+	for line := range strings.SplitSeq(head, "\r\n") {
+		if name, _, ok := strings.Cut(line, ":"); ok && strings.Contains(name, "_") {
+			t.Errorf("%q reached the origin", line)
+		}
 	}
 }

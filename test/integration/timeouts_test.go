@@ -173,7 +173,8 @@ func TestOriginThatStallsInAnUpload(t *testing.T) {
 		<-release
 	})
 	t.Cleanup(func() { close(release) })
-	s := front(t, origin.Addr, "timeouts: {idle_secs: 1}, retry: {attempts: 1}", "")
+	// Long enough for the kernel's own pauses: what overflows a buffer is sent again after up to a second.
+	s := front(t, origin.Addr, "timeouts: {idle_secs: 3}, retry: {attempts: 1}", "")
 	c := s.dial(t)
 	piece := harness.Pattern(1 << 20)
 	c.Send(t, request("POST", "/", "Content-Length: 200000000"))
