@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -355,18 +356,24 @@ func TestWaysToReload(t *testing.T) {
 	})
 }
 
+// freePort is a port that is free on all addresses, below those that the kernel gives to outgoing connections: one of
+// theirs may be in use for a moment at any time.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		port := fmt.Sprint(12000 + rand.IntN(20000))
+		if free("0.0.0.0:" + port) {
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 func TestListenersComeGoAndMove(t *testing.T) {
 	t.Parallel()
 	at, _ := echoes(t, "a", "b")
-	port := func() string { // one that is free on all addresses
-		l, err := net.Listen("tcp4", "0.0.0.0:0") //nolint:noctx // local
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() //nolint:errcheck // nobody was there
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		return port
-	}()
+	port := freePort(t)
 	service := func(name, bind, upstream string) string {
 		return fmt.Sprintf("  - {name: %s, bind_address: '%s', upstreams: ['%s'], health_check: {type: Disabled}}\n", name, bind, upstream)
 	}
@@ -424,12 +431,12 @@ func TestListenersComeGoAndMove(t *testing.T) {
 func TestAddressTakenOnReload(t *testing.T) {
 	t.Parallel()
 	at, _ := echoes(t, "a", "b")
-	holder, err := net.ListenTCP("tcp", &net.TCPAddr{IP: ownLoopback()})
+	port := freePort(t)
+	holder, err := net.Listen("tcp", fmt.Sprint(ownLoopback(), ":", port)) //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer holder.Close() //nolint:errcheck // nobody was there
-	_, port, _ := net.SplitHostPort(holder.Addr().String())
 	configure := func(bind, upstream string) string {
 		return strings.Replace(webService([]string{upstream}, unchecked), "127.0.0.1:0", bind, 1)
 	}
