@@ -28,6 +28,7 @@ type handler struct {
 	served  atomic.Int64
 	waiting chan *exchange.Exchange // those of /wait
 	release chan struct{}
+	errs    chan error // of the bodies of /hints
 }
 
 func (h *handler) Serve(x *exchange.Exchange) {
@@ -58,6 +59,26 @@ func (h *handler) Serve(x *exchange.Exchange) {
 		_ = x.Downstream.Interim(x, 100, nil)
 		x.Request.RawPath = []byte("/echo")
 		h.Serve(x)
+	case "/hints": // until the body has ended, or its time is over
+		read := make(chan error, 1)
+		go func() {
+			var buf [512]byte
+			for {
+				if _, err := x.Request.Body.Read(buf[:]); err != nil {
+					read <- err
+					return
+				}
+			}
+		}()
+		for {
+			select {
+			case err := <-read:
+				h.errs <- err
+				return
+			default:
+				_ = x.Downstream.Interim(x, 103, nil)
+			}
+		}
 	case "/wait":
 		h.waiting <- x
 		<-h.release
@@ -129,7 +150,7 @@ func newRig(t testing.TB, o ServerOptions) *rig {
 		defer close(swept)
 		sweeper.Run(ctx)
 	}()
-	h := &handler{waiting: make(chan *exchange.Exchange, 8), release: make(chan struct{})}
+	h := &handler{waiting: make(chan *exchange.Exchange, 8), release: make(chan struct{}), errs: make(chan error, 1)}
 	r := &rig{t: t, h: h, srv: NewServer(h, sweeper, o, logr.Discard())}
 	t.Cleanup(func() {
 		r.srv.Close()

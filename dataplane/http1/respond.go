@@ -28,9 +28,16 @@ func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) err
 	if h != nil {
 		r.Header = *h
 	}
-	c.timer.Set(exchange.Now() + exchange.Nanos(c.srv.options.Load().IdleTimeout))
+	// A deadline of its own: the timer may be that of an upload, which reads meanwhile.
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.options.Load().IdleTimeout))
 	_, err := c.nc.Write(codec.AppendResponseHead(nil, &r, codec.NoBody))
-	c.timer.Set(0)
+	_ = c.nc.SetWriteDeadline(time.Time{})
+	switch {
+	case err != nil:
+		c.abort() // part of it may have left: nothing can follow
+	case c.aborted.Load(): // meanwhile, and its deadline is overwritten
+		c.Wake()
+	}
 	return err
 }
 

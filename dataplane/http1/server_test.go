@@ -316,6 +316,44 @@ func TestInterim(t *testing.T) {
 	}
 }
 
+// TestInterimLeavesTheBodyItsTime: an endpoint that sends hints does not lend a client time that stalls in its body.
+func TestInterimLeavesTheBodyItsTime(t *testing.T) {
+	r := newRig(t, ServerOptions{IdleTimeout: 100 * time.Millisecond})
+	nc := r.dial("tcp")
+	if _, err := io.WriteString(nc, "POST /hints HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello"); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, nc) }()
+	select {
+	case err := <-r.h.errs:
+		if !errors.Is(err, errBodyTimeout) {
+			t.Errorf("the body ended with %v, want its time-out", err)
+		}
+	case <-time.After(testPatience):
+		t.Error("the body has all the time of the world")
+		_ = nc.Close()
+		<-r.h.errs
+	}
+}
+
+// TestInterimToAClientThatTakesNothing: behind half an interim response there is no place for another.
+func TestInterimToAClientThatTakesNothing(t *testing.T) {
+	r := newRig(t, ServerOptions{IdleTimeout: 50 * time.Millisecond})
+	nc := r.dial("pipe")
+	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
+		t.Fatal(err)
+	}
+	x := <-r.h.waiting
+	if err := x.Downstream.Interim(x, 103, nil); err == nil {
+		t.Error("nobody reads, and no error")
+	}
+	if !x.Downstream.(wire.Client).Aborted() {
+		t.Error("the exchange goes on")
+	}
+	r.h.release <- struct{}{}
+	ended(t, bufio.NewReader(nc))
+}
+
 // BenchmarkServe is a small exchange over the loopback interface, answered here.
 func BenchmarkServe(b *testing.B) {
 	r := newRig(b, ServerOptions{})
