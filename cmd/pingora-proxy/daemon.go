@@ -97,7 +97,8 @@ func reportDaemon(err error) {
 	_ = f.Close()
 }
 
-// readPID reads a PID file and reports whether the process that it names is alive.
+// readPID reads a PID file and reports whether the process that it names is alive, and a proxy: the id of one that was
+// killed may be somebody else's by now.
 func readPID(path string) (pid int, running bool) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -107,8 +108,25 @@ func readPID(path string) (pid int, running bool) {
 	if err != nil || pid <= 0 {
 		return 0, false
 	}
-	err = syscall.Kill(pid, 0)
-	return pid, err == nil || errors.Is(err, syscall.EPERM)
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return pid, false
+	}
+	name, state := processState(strconv.Itoa(pid))
+	own, _ := processState("self")
+	return pid, name == "" || name == own && state != "Z" // Z: it has ended, and nobody has asked how
+}
+
+// processState returns the name and the state of a process, empty where the system does not tell; see proc_pid_stat(5).
+func processState(pid string) (name, state string) {
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return "", ""
+	}
+	begin, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if begin < 0 || end < begin || len(stat) < end+3 {
+		return "", ""
+	}
+	return string(stat[begin+1 : end]), string(stat[end+2 : end+3])
 }
 
 // writePID writes the PID file and returns what removes it. The file is replaced in one step: nobody reads half a number.
