@@ -1,0 +1,207 @@
+package integration_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
+	"github.com/pingora-proxy/pingora-proxy/dataplane"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+)
+
+// A nameServer answers for every name with the same addresses, or fails.
+type nameServer struct {
+	addr netip.AddrPort
+	conn *net.UDPConn
+
+	mu    sync.Mutex
+	addrs []netip.Addr
+	rcode dnsmessage.RCode
+	mute  bool
+	asked int
+}
+
+func startNameServer(t *testing.T, addrs ...netip.Addr) *nameServer {
+	t.Helper()
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &nameServer{conn: conn, addr: conn.LocalAddr().(*net.UDPAddr).AddrPort(), addrs: addrs}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.serve(t)
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
+	return s
+}
+
+func (s *nameServer) serve(t *testing.T) {
+	buf := make([]byte, 4096)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		answer, err := s.answer(buf[:n])
+		if err != nil {
+			t.Errorf("name server: %v", err)
+			continue
+		}
+		if answer != nil {
+			_, _ = s.conn.WriteToUDPAddrPort(answer, from)
+		}
+	}
+}
+
+func (s *nameServer) answer(query []byte) ([]byte, error) {
+	var m dnsmessage.Message
+	if err := m.Unpack(query); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if s.mute {
+		return nil, nil
+	}
+	m.Response, m.RCode, m.Additionals = true, s.rcode, nil
+	q := m.Questions[0]
+	for _, a := range s.addrs {
+		if q.Type == dnsmessage.TypeA && s.rcode == dnsmessage.RCodeSuccess {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
+				Body:   &dnsmessage.AResource{A: a.As4()},
+			})
+		}
+	}
+	return m.Pack()
+}
+
+func (s *nameServer) set(change func(s *nameServer)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s)
+	s.asked = 0
+}
+
+func (s *nameServer) questions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// The data plane runs in this process, because a program takes its name servers from the system. The rest is as usual.
+func TestNamesAreFollowed(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	var addrs []netip.Addr
+	ledger := harness.NewLedger(t)
+	for i := range 3 {
+		ip := ownLoopback()
+		serveAt(t, net.JoinHostPort(ip.String(), port), ledger.Echo(fmt.Sprint("o", i)))
+		addr, _ := netip.AddrFromSlice(ip.To4())
+		addrs = append(addrs, addr)
+	}
+	server := startNameServer(t, addrs[0])
+
+	loaded, problems := standalone.LoadBytes("dns.yaml", []byte(webService([]string{"app.example.test.:" + port}, unchecked)), standalone.Options{})
+	if loaded == nil {
+		t.Fatal(problems)
+	}
+	loaded.Snapshot.AccessLog.Path = "off"
+	plane := dataplane.New(dataplane.Options{
+		Log: logr.Discard(), Metrics: telemetry.NewMetrics("test"),
+		Resolver: resolver.Options{Servers: []netip.AddrPort{server.addr}, Timeout: 100 * time.Millisecond, Attempts: 1},
+	})
+	t.Cleanup(plane.Close)
+	if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
+		t.Fatal(err)
+	}
+	address := plane.Bound("127.0.0.1:0")
+	follows := func(want ...netip.Addr) {
+		t.Helper()
+		harness.Eventually(t, fmt.Sprintf("the endpoints are %v", want), func() bool {
+			var got []netip.Addr
+			for _, cluster := range plane.Clusters() {
+				for _, e := range cluster.Endpoints {
+					got = append(got, e.Addr.Addr())
+				}
+			}
+			slices.SortFunc(got, netip.Addr.Compare)
+			slices.SortFunc(want, netip.Addr.Compare)
+			return slices.Equal(got, want)
+		})
+	}
+	follows(addrs[0])
+	load := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: 4})
+	load.Await(t, 50)
+
+	server.set(func(s *nameServer) { s.addrs = addrs })
+	follows(addrs...)
+	load.Await(t, 50)
+	server.set(func(s *nameServer) { s.addrs = []netip.Addr{addrs[2], addrs[1]} })
+	follows(addrs[1], addrs[2])
+	load.Await(t, 50)
+	if got := burst(t, address, 4, 20); got["o0"] != 0 {
+		t.Errorf("an address that the name does not have any more gets requests: %v", got)
+	}
+
+	// The last good answer is kept, whichever way the resolver fails.
+	for name, fail := range map[string]func(s *nameServer){
+		"SERVFAIL":  func(s *nameServer) { s.rcode = dnsmessage.RCodeServerFailure },
+		"no answer": func(s *nameServer) { s.mute = true },
+		"NXDOMAIN":  func(s *nameServer) { s.rcode = dnsmessage.RCodeNameError },
+	} {
+		server.set(fail)
+		harness.Eventually(t, name+": the name was asked for again", func() bool { return server.questions() >= 2 })
+		load.Await(t, 50)
+		follows(addrs[1], addrs[2])
+		server.set(func(s *nameServer) { s.rcode, s.mute = dnsmessage.RCodeSuccess, false })
+	}
+	server.set(func(s *nameServer) { s.addrs = addrs[:1] })
+	follows(addrs[0])
+	tally := load.Stop()
+	t.Log(tally)
+	if tally.Lost != 0 || len(tally.ByOrigin) != 3 {
+		t.Errorf("%v %q", tally, tally.Losses)
+	}
+	if replayed, _ := ledger.Replayed(t, "POST"); len(replayed) > 0 {
+		t.Errorf("received twice: %q", replayed)
+	}
+}
+
+// The real program asks the real hosts file.
+func TestNamesInTheProgram(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartOrigin(t, harness.Echo("origin"))
+	_, port, err := net.SplitHostPort(origin.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := harness.Start(t, webService([]string{"localhost:" + port}, "health_check: {frequency_secs: 1, unhealthy_threshold: 1}"), harness.Options{})
+	if got := burst(t, p.Addr(t, "web"), 4, 20); got["origin"] != 20 {
+		t.Errorf("%v", got)
+	}
+	found := false
+	for _, e := range p.Endpoints(t, "web") {
+		found = found || e.Address == origin.Addr
+	}
+	if !found {
+		t.Errorf("%+v", p.Endpoints(t, "web"))
+	}
+}
