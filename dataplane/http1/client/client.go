@@ -148,6 +148,9 @@ func (c *Conn) RoundTrip(x *exchange.Exchange, t Try) error {
 	c.timer.Set(0)
 	r := &x.Response
 	r.Stream = c
+	// A refusal that does not wait for the rest of the request ends the client's connection too, and the client is told so
+	// (RFC 9112 §9.6). An early answer of another kind may be one side of a conversation.
+	r.Close = c.early && r.Status >= 300
 	c.large = c.tcp != nil && c.head.Framing == codec.LengthBody && r.ContentLength > wire.BufferSize
 	x.Record.UpstreamStatus = r.Status
 	if r.Status == 101 {
@@ -409,6 +412,15 @@ func (c *Conn) passInterim(r *exchange.Response) {
 
 // stripInterim removes what belongs to the connection that an interim response came on.
 func stripInterim(h *exchange.Header) {
+	for i := h.Next(exchange.Connection, 0); i >= 0; i = h.Next(exchange.Connection, i+1) {
+		_, _, list, _ := h.At(i)
+		for len(list) > 0 {
+			var name []byte
+			if name, list = exchange.NextToken(list); len(name) > 0 {
+				h.DelBytes(name) // of its connection, too, because that one says so
+			}
+		}
+	}
 	for _, id := range [...]exchange.ID{
 		exchange.Connection, exchange.KeepAlive, exchange.ProxyConnection, exchange.TransferEncoding,
 		exchange.ContentLength, exchange.Upgrade, exchange.Trailer,
