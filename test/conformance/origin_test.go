@@ -35,6 +35,8 @@ type origin struct {
 	random  *rand.Rand // where replies are cut into pieces; nil: nowhere
 	seen    []*message // of the row that runs
 	faults  []string   // what no proxy may send
+	victims int        // served
+	reused  int        // of them, on a connection that had served before
 }
 
 type connState uint8
@@ -52,6 +54,7 @@ type originConn struct {
 	in      *bufio.Reader
 	raw     []byte // of the request that is being read
 	state   connState
+	served  int    // requests
 	inRow   bool   // carried a request of the row that runs
 	partial bool   // ended within a request
 	tunnel  []byte // what came behind a 101
@@ -243,6 +246,13 @@ func (c *originConn) serveOne() error {
 			return err
 		}
 		m.raw = c.raw
+		c.o.mu.Lock()
+		c.o.victims++
+		if c.served > 0 {
+			c.o.reused++
+		}
+		c.o.mu.Unlock()
+		c.served++
 		return c.echo(m)
 	}
 
@@ -269,6 +279,7 @@ func (c *originConn) serveOne() error {
 		return err
 	}
 	m.raw = c.raw
+	c.served++
 	o.mu.Lock()
 	o.seen = append(o.seen, m)
 	o.changed.Broadcast()

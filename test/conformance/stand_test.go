@@ -99,9 +99,17 @@ func (p *stands) give(s *stand) {
 	p.mu.Unlock()
 }
 
-func (p *stands) close() {
+// close closes the stands, and fails where victims were not served on used connections: they would show nothing.
+func (p *stands) close(t *testing.T) {
+	t.Helper()
+	served, reused := 0, 0
 	for _, s := range p.all {
 		s.close()
+		served, reused = served+s.origin.victims, reused+s.origin.reused
+	}
+	t.Logf("%d of %d requests of others were served on connections that had served before", reused, served)
+	if served > 1000 && reused < served/2 {
+		t.Errorf("of %d requests of others only %d were served on connections that had served before", served, reused)
 	}
 }
 
