@@ -256,7 +256,8 @@ func (b *requestBody) settle() bool {
 	return ok
 }
 
-// drop reads the rest of the body away if that is quick: a client that waits for 100 Continue sends nothing.
+// drop reads the rest of the body away if that is little, and comes soon: the response has been sent, and a client that
+// waits for 100 Continue sends nothing.
 func (b *requestBody) drop() bool {
 	if b.Ended() {
 		return true
@@ -264,6 +265,7 @@ func (b *requestBody) drop() bool {
 	if b.c.closing || b.err != nil || b.canceled.Load() || b.x.Request.Expect && !b.c.continued || !b.chunked && b.left > drainBytes {
 		return false
 	}
+	b.patience = patience{idle: lingerTime, grace: lingerTime, rate: drainBytes}
 	var scratch [1024]byte
 	for dropped := 0; dropped <= drainBytes; {
 		n, err := b.Read(scratch[:])

@@ -129,7 +129,7 @@ func (u *upload) Waits() { u.timer.Set(u.c.idleDeadline()) }
 // moved implements wire.Side.
 func (u *upload) Moved(int) { u.timer.Ease() }
 
-// wake implements wire.Sleeper: the endpoint does not take the body.
+// Wake implements wire.Sleeper: the endpoint does not take the body.
 func (u *upload) Wake() { _ = u.c.nc.SetDeadline(time.Unix(1, 0)) }
 
 // sending reports whether the request was sent whole, or its last bytes are on their way.
