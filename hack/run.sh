@@ -60,23 +60,28 @@ if [[ -n $taken ]]; then
   Stop the program that listens there ('ss -ltnp' names it) and try again."
 fi
 
+# await WHAT COMMAND...: until the command succeeds, as long as both programs run.
+await() {
+	local what=$1 deadline=$((SECONDS + 30))
+	shift
+	until "$@"; do
+		alive "$demo" || fail 'the demo upstreams ended before they were ready; their message is above'
+		[[ -z $proxy ]] || alive "$proxy" || fail 'the proxy ended before it was ready; its message is above'
+		((SECONDS < deadline)) || fail "$what not ready after 30 seconds; see the messages above"
+		sleep 0.1
+	done
+}
+
+both_answer() { answers 3001 && answers 3002; }
+
+# The demo upstreams first: the proxy checks its endpoints at once, and one that is not up yet would get no request until
+# its next check.
 $apart "$binary" demo --listen 127.0.0.1:3001 --listen 127.0.0.1:3002 &
 demo=$!
+await 'the demo upstreams are' both_answer
 $apart "$binary" --config "$config" &
 proxy=$!
-
-up=''
-deadline=$((SECONDS + 30))
-while ((SECONDS < deadline)); do
-	alive "$demo" || fail 'the demo upstreams ended before they were ready; their message is above'
-	alive "$proxy" || fail 'the proxy ended before it was ready; its message is above'
-	if answers 3001 && answers 3002 && ready; then
-		up=yes
-		break
-	fi
-	sleep 0.1
-done
-[[ -n $up ]] || fail 'not ready after 30 seconds; see the messages above'
+await 'the proxy is' ready
 
 cat <<EOF
 
