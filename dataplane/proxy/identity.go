@@ -25,6 +25,9 @@ func identify(x *exchange.Exchange, trusted []netip.Prefix) {
 		x.ClientIP = clientBehind(h, peer, trusted)
 		if id := h.Value(exchange.XRequestID); len(id) > 0 && len(id) <= 128 {
 			x.RequestID = id
+			if first := h.Next(exchange.XRequestID, 0); h.Next(exchange.XRequestID, first+1) >= 0 {
+				h.SetID(exchange.XRequestID, id) // the endpoint logs the one that we log
+			}
 			return
 		}
 	} else {

@@ -106,6 +106,7 @@ func fieldRows() (rows []row) {
 	trusted("nothing to continue", nil, received("GET /f", "", "X-Forwarded-For: "+trustedClient, "X-Forwarded-Proto: http", "X-Forwarded-Host: a.example"))
 	trusted("protocol and host", []string{"X-Forwarded-Proto: https", "X-Forwarded-Host: b.example"}, received("GET /f", "", "X-Forwarded-Proto: https", "X-Forwarded-Host: b.example"))
 	trusted("request id", []string{"X-Request-Id: abc"}, received("GET /f", "", "X-Request-Id: abc"))
+	trusted("request id twice", []string{"X-Request-Id: abc", "X-Request-Id: def"}, received("GET /f", "", "X-Request-Id: abc"))
 	trusted("Forwarded", []string{"Forwarded: for=1.1.1.1"}, received("GET /f", "", `Forwarded: for=1.1.1.1, for=`+trustedClient+`;host="a.example";proto=http`))
 	trusted("fields listed by Connection", []string{"Connection: x-forwarded-for, x-request-id", "X-Forwarded-For: 1.1.1.1", "X-Request-Id: abc"}, received("GET /f", "", "X-Forwarded-For: "+trustedClient, "~X-Request-Id: abc"))
 	trusted("aliases are nobody's", []string{"X_Forwarded_For: 1.1.1.1"}, received("GET /f", "", "-X_Forwarded_For", "X-Forwarded-For: "+trustedClient))
