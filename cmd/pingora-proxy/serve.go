@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -88,9 +87,6 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 	return p.stop(signals)
 }
 
-// errReload says that a reload failed; its reasons are in the log.
-var errReload = errors.New("the new configuration was refused: see the log")
-
 // A process is everything that runs beside the command itself.
 type process struct {
 	log     logr.Logger
@@ -109,13 +105,7 @@ func start(source standalone.Options, first *standalone.Loaded, log logr.Logger,
 	p.control = newControl(p, level, source.Path)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	p.source = standalone.NewSource(source, log.WithName("config"), func(ok bool) {
-		if ok {
-			p.control.reloaded(nil)
-		} else {
-			p.control.reloaded(errReload)
-		}
-	})
+	p.source = standalone.NewSource(source, log.WithName("config"), p.control.reloaded)
 	started := make(chan error, 1)
 	p.running.Go(func() {
 		begun := false

@@ -25,17 +25,17 @@ const (
 type Source struct {
 	options Options
 	log     logr.Logger
-	result  func(ok bool)
+	result  func(err error)
 	reload  chan struct{}
 	recheck time.Duration
 	deaf    bool // for tests: as on a file system without events
 }
 
-// NewSource makes a source of the options. It calls result after every reload, with whether the new configuration is
-// in effect; result may be nil.
-func NewSource(o Options, log logr.Logger, result func(ok bool)) *Source {
+// NewSource makes a source of the options. It calls result after every reload: with nil where the new configuration is
+// in effect, else with why it is not, an *InvalidError or apply's error. result may be nil.
+func NewSource(o Options, log logr.Logger, result func(err error)) *Source {
 	if result == nil {
-		result = func(bool) {}
+		result = func(error) {}
 	}
 	return &Source{options: o, log: log, result: result, reload: make(chan struct{}, 1), recheck: recheck}
 }
@@ -112,21 +112,21 @@ func state(contents []content, problems []Problem) [sha256.Size]byte {
 	return digest(contents)
 }
 
-func (s *Source) update(contents []content, problems []Problem, apply func(*Loaded) error) bool {
+func (s *Source) update(contents []content, problems []Problem, apply func(*Loaded) error) error {
 	loaded, problems := load(s.options, contents, problems)
 	if loaded == nil {
 		for _, p := range problems {
 			s.log.Error(nil, p.String(), "file", p.File, "line", p.Line, "column", p.Column, "field", p.Path)
 		}
 		s.log.Error(nil, "the new configuration is refused; the last good one keeps serving", "problems", len(problems))
-		return false
+		return &InvalidError{Problems: problems}
 	}
 	if err := apply(loaded); err != nil {
 		s.log.Error(err, "the new configuration could not be applied; the last good one keeps serving")
-		return false
+		return err
 	}
 	s.log.Info("configuration reloaded", "hash", loaded.Snapshot.Hash, "services", len(loaded.Services))
-	return true
+	return nil
 }
 
 // A watcher follows the folders that a path depends on. Without events from the system it is silent.

@@ -42,7 +42,7 @@ func follow(t *testing.T, path string, apply func(*Loaded) error) *running {
 		defer mu.Unlock()
 		return text.String()
 	}
-	r.source = NewSource(Options{Path: path}, log, func(ok bool) { r.results <- ok })
+	r.source = NewSource(Options{Path: path}, log, func(err error) { r.results <- err == nil })
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {

@@ -227,8 +227,9 @@ func TestBadFileChangesNothing(t *testing.T) {
 				t.Error("config_last_reload_successful is 1")
 			}
 			p.AdminJSON(t, "/api/v1/config", &config)
-			if config.LastError == "" || config.LastErrorAt == "" {
-				t.Errorf("the admin API shows no error: %+v", config)
+			if config.LastError == "" || config.LastErrorAt == "" || !strings.Contains(config.LastError, bad.message) ||
+				bad.place != "" && !strings.Contains(config.LastError, p.Path+bad.place) {
+				t.Errorf("the admin API does not show the error: %+v", config)
 			}
 			said := ""
 			for _, line := range p.Log()[logged:] {
