@@ -96,7 +96,7 @@ func (b *built) build() error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close() //nolint:errcheck // nothing was written; it gives the lock back
+	defer lock.Close() // which gives the lock back
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("%s: %w", lock.Name(), err)
 	}
@@ -117,7 +117,7 @@ func (b *built) build() error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(b.path, text, 0o755) //nolint:gosec // a program
+	return os.WriteFile(b.path, text, 0o755)
 }
 
 func (b *built) remove() error {

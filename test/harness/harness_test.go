@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ func TestProxyRunsReloadsAndStops(t *testing.T) {
 	c := harness.Dial(t, p.Addr(t, "a"))
 	r := c.Do(t, "GET /x?y HTTP/1.1\r\nHost: h\r\n\r\n")
 	e := harness.ParseEchoed(t, r.Text)
-	if r.StatusCode != 200 || e.Origin != "web" || e.Target != "/x?y" || e.Host != "h" || origin.Requests.Load() != 1 {
+	if r.StatusCode != http.StatusOK || e.Origin != "web" || e.Target != "/x?y" || e.Host != "h" || origin.Requests.Load() != 1 {
 		t.Errorf("%d %+v", r.StatusCode, e)
 	}
 	if line := p.AccessOf(t, "/x"); line.Number("status") != 200 || line.Text("service") != "a" {
@@ -38,7 +39,7 @@ func TestProxyRunsReloadsAndStops(t *testing.T) {
 
 	p.ReloadRefused(t, "services: [{}]")
 	p.Reload(t, config("b", origin.Addr))
-	if r := harness.Dial(t, p.Addr(t, "b")).Do(t, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); r.StatusCode != 200 {
+	if r := harness.Dial(t, p.Addr(t, "b")).Do(t, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); r.StatusCode != http.StatusOK {
 		t.Error(r.StatusCode)
 	}
 	p.AwaitLog(t, "the reload", func(l harness.Line) bool { return l.Text("msg") == "configuration reloaded" })

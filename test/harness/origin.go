@@ -62,7 +62,7 @@ func (o *RawOrigin) accept() {
 		c := &OriginConn{Conn: conn, origin: o}
 		c.Reader = bufio.NewReader(io.TeeReader(patient{conn}, keeper{c}))
 		o.running.Go(func() {
-			defer conn.Close() //nolint:errcheck // serve has done what it wanted to
+			defer conn.Close()
 			o.mu.Lock()
 			if o.ended {
 				o.mu.Unlock()

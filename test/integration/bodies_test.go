@@ -62,7 +62,7 @@ func TestTrailersCannotReplaceHeaders(t *testing.T) {
 	c := s.dial(t)
 	r := c.Do(t, request("POST", "/", "Transfer-Encoding: chunked")+"1\r\na\r\n0\r\nHost: evil\r\nContent-Length: 5\r\n"+
 		"Transfer-Encoding: chunked\r\nX-Forwarded-For: 6.6.6.6\r\nAuthorization: x\r\nConnection: close\r\n\r\n")
-	if r.StatusCode != 200 && r.StatusCode != 400 {
+	if r.StatusCode != http.StatusOK && r.StatusCode != http.StatusBadRequest {
 		t.Error(r.Status, r.Text)
 	}
 	if strings.Contains(origin.Received(), "6.6.6.6") || strings.Contains(origin.Received(), "evil") {
@@ -107,7 +107,7 @@ func TestLargeBodies(t *testing.T) {
 		t.Run("down/"+name, func(t *testing.T) {
 			t.Parallel()
 			c := s.dial(t)
-			if r := c.Do(t, request("GET", "/down/"+name)); r.StatusCode != 200 || r.Text != text {
+			if r := c.Do(t, request("GET", "/down/"+name)); r.StatusCode != http.StatusOK || r.Text != text {
 				t.Errorf("%d with %d bytes, or other bytes than were sent", r.StatusCode, len(r.Text))
 			}
 			expect(t, c.Do(t, request("GET", "/")), 200, "ok")

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -14,8 +15,7 @@ import (
 func TestTruncatedResponsesNeverLookComplete(t *testing.T) {
 	t.Parallel()
 	origin := script{}
-	type truncated struct{ path, reason string }
-	var all []truncated
+	var all []string // paths
 	for _, end := range []string{"fin", "rst"} {
 		for size, text := range map[string]string{"small": "abc", "large": harness.Pattern(300_000)} {
 			for framing, head := range map[string]string{
@@ -49,22 +49,22 @@ func TestTruncatedResponsesNeverLookComplete(t *testing.T) {
 					}
 					return false
 				}
-				all = append(all, truncated{path: path})
+				all = append(all, path)
 			}
 		}
 	}
 	s := front(t, origin.start(t).Addr, "retry: {attempts: 1}", "")
-	for _, cut := range all {
+	for _, path := range all {
 		for _, version := range []string{"HTTP/1.1", "HTTP/1.0"} {
-			t.Run(version+cut.path, func(t *testing.T) {
+			t.Run(version+path, func(t *testing.T) {
 				t.Parallel()
 				c := s.dial(t)
-				c.Send(t, "GET "+cut.path+"?"+version+" "+version+"\r\nHost: h\r\n\r\n")
+				c.Send(t, "GET "+path+"?"+version+" "+version+"\r\nHost: h\r\n\r\n")
 				r, err := c.TryResponse("GET")
-				if err == nil && r.BodyErr == nil && r.StatusCode != 502 {
+				if err == nil && r.BodyErr == nil && r.StatusCode != http.StatusBadGateway {
 					t.Errorf("the response looks complete: %d, %d bytes: %q", r.StatusCode, len(r.Text), c.Received()[:min(200, len(c.Received()))])
 				}
-				if err == nil && r.StatusCode == 502 && strings.HasPrefix(cut.path, "/fin/") {
+				if err == nil && r.StatusCode == http.StatusBadGateway && strings.HasPrefix(path, "/fin/") {
 					t.Errorf("there was a head to pass on, but the answer is %s", r.Text)
 				}
 				if rest, _ := c.Rest(); rest != "" && err == nil && r.BodyErr != nil {
@@ -198,14 +198,14 @@ func TestOwnAnswersWhileABodyIsUnread(t *testing.T) {
 	// 404 for the host; the body looks like a request.
 	smuggled := request("GET", "/smuggled")
 	c.Send(t, fmt.Sprintf("POST / HTTP/1.1\r\nHost: other\r\nContent-Length: %d\r\n\r\n%s", len(smuggled), smuggled))
-	if r := c.Response(t, "POST"); r.StatusCode != 404 {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusNotFound {
 		t.Error(r.Status)
 	}
 	expect(t, c.Do(t, request("GET", "/")), 200, "ok")
 
 	c = s.dial(t)
 	c.Send(t, "POST / HTTP/1.1\r\nHost: other\r\nContent-Length: 10000000\r\n\r\n"+smuggled)
-	if r := c.Response(t, "POST"); r.StatusCode != 404 || !r.Close {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusNotFound || !r.Close {
 		t.Error(r.Status, r.Close)
 	}
 	c.Closed(t)

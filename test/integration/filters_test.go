@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ services:
 	get := func(t *testing.T, target string, fields ...string) (*harness.Response, harness.Echoed) {
 		t.Helper()
 		r := harness.Dial(t, addr).Do(t, request("GET", target, fields...))
-		if r.StatusCode != 200 {
+		if r.StatusCode != http.StatusOK {
 			return r, harness.Echoed{}
 		}
 		return r, harness.ParseEchoed(t, r.Text)

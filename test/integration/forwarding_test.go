@@ -16,7 +16,7 @@ import (
 func ask(t *testing.T, c *harness.Client, fields ...string) (harness.Echoed, *harness.Response) {
 	t.Helper()
 	r := c.Do(t, request("GET", "/", fields...))
-	if r.StatusCode != 200 {
+	if r.StatusCode != http.StatusOK {
 		t.Fatalf("%d %s", r.StatusCode, r.Text)
 	}
 	return harness.ParseEchoed(t, r.Text), r

@@ -180,7 +180,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 				case strings.HasPrefix(query, "bytes="):
 					expect(t, r, 200, harness.Pattern(int(r.ContentLength)))
 				case step.target == "*": // net/http answers that itself
-					if r.StatusCode != 200 {
+					if r.StatusCode != http.StatusOK {
 						t.Error(r.Status)
 					}
 				default:
@@ -338,7 +338,7 @@ func TestMethodsThatAreRefused(t *testing.T) {
 	} {
 		c := s.dial(t)
 		r := c.Do(t, head)
-		if r.StatusCode != 405 || !strings.Contains(r.Text, `"reason":"method_refused"`) || r.Header.Get("Allow") == "" ||
+		if r.StatusCode != http.StatusMethodNotAllowed || !strings.Contains(r.Text, `"reason":"method_refused"`) || r.Header.Get("Allow") == "" ||
 			strings.Contains(r.Text, "secret") {
 			t.Errorf("%s: %d %v %s", name, r.StatusCode, r.Header, r.Text)
 		}

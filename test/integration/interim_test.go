@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func TestExpectContinue(t *testing.T) {
 			c := s.dial(t)
 			for range 2 {
 				c.Send(t, fmt.Sprintf(expects, path))
-				if r := c.Response(t, "POST"); r.StatusCode != 100 {
+				if r := c.Response(t, "POST"); r.StatusCode != http.StatusContinue {
 					t.Fatalf("%d before the body was sent", r.StatusCode)
 				}
 				c.Send(t, "abc")
@@ -80,7 +81,7 @@ func TestExpectContinue(t *testing.T) {
 		c := s.dial(t)
 		c.Send(t, fmt.Sprintf(expects, "/says-so")+"abc")
 		r := c.Response(t, "POST")
-		if r.StatusCode == 100 {
+		if r.StatusCode == http.StatusContinue {
 			r = c.Response(t, "POST")
 		}
 		expect(t, r, 200, "abc")
@@ -90,7 +91,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Parallel()
 		c := s.dial(t)
 		c.Send(t, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 200-ok\r\n\r\n")
-		if r := c.Response(t, "POST"); r.StatusCode != 417 || !strings.Contains(r.Text, "expectation_failed") || !r.Close {
+		if r := c.Response(t, "POST"); r.StatusCode != http.StatusExpectationFailed || !strings.Contains(r.Text, "expectation_failed") || !r.Close {
 			t.Error(r.StatusCode, r.Text)
 		}
 	})
@@ -98,7 +99,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Parallel()
 		c := s.dial(t)
 		c.Send(t, "TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-		if r := c.Response(t, "TRACE"); r.StatusCode != 405 || !r.Close {
+		if r := c.Response(t, "TRACE"); r.StatusCode != http.StatusMethodNotAllowed || !r.Close {
 			t.Error(r.StatusCode, r.Header)
 		}
 	})
@@ -121,14 +122,14 @@ func TestEarlyHintsArePassedOn(t *testing.T) {
 	s := front(t, origin.Addr, "", "")
 	c := s.dial(t)
 	c.Send(t, request("GET", "/"))
-	if r := c.Response(t, "GET"); r.StatusCode != 102 {
+	if r := c.Response(t, "GET"); r.StatusCode != http.StatusProcessing {
 		t.Error(r.Status)
 	}
-	if r := c.Response(t, "GET"); r.StatusCode != 103 || r.Header.Get("Link") != "</a.css>; rel=preload" || len(r.Header) != 1 {
+	if r := c.Response(t, "GET"); r.StatusCode != http.StatusEarlyHints || r.Header.Get("Link") != "</a.css>; rel=preload" || len(r.Header) != 1 {
 		t.Error(r.Status, r.Header)
 	}
 	close(release)
-	if r := c.Response(t, "GET"); r.StatusCode != 103 || r.Header.Get("Link") != "</b.css>" {
+	if r := c.Response(t, "GET"); r.StatusCode != http.StatusEarlyHints || r.Header.Get("Link") != "</b.css>" {
 		t.Error(r.Status, r.Header)
 	}
 	expect(t, c.Response(t, "GET"), 200, "ok")
@@ -140,10 +141,10 @@ func TestEarlyHintsArePassedOn(t *testing.T) {
 	for _, path := range []string{"/many", "/body"} {
 		c.Send(t, request("GET", path))
 		r := c.Response(t, "GET")
-		for r.StatusCode == 103 {
+		for r.StatusCode == http.StatusEarlyHints {
 			r = c.Response(t, "GET")
 		}
-		if r.StatusCode != 502 || !strings.Contains(r.Text, "upstream_protocol") {
+		if r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, "upstream_protocol") {
 			t.Errorf("%s: %d %s", path, r.StatusCode, r.Text)
 		}
 	}

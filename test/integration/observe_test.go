@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -362,7 +363,7 @@ services:
 	for _, path := range []string{"/?token=" + canary, "/key?key=" + canary, "/cut?" + canary, "/bad?" + canary, "/gone?" + canary, "/health?" + canary} {
 		c := harness.Dial(t, addr)
 		c.Send(t, request("POST", path, append(secrets, "Content-Length: 6")...)+canary)
-		if r, err := c.TryResponse("POST"); err == nil && r.StatusCode >= 400 && strings.Contains(c.Received(), canary) {
+		if r, err := c.TryResponse("POST"); err == nil && r.StatusCode >= http.StatusBadRequest && strings.Contains(c.Received(), canary) {
 			t.Errorf("%s: %q", path, c.Received())
 		}
 	}

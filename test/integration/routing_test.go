@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
@@ -108,7 +109,7 @@ services:
 			fields = c.field
 		}
 		r := harness.Dial(t, addr).Do(t, c.method+" "+c.target+" HTTP/1.1\r\nHost: "+c.host+"\r\n"+fields+"\r\n\r\n")
-		if r.StatusCode != 200 {
+		if r.StatusCode != http.StatusOK {
 			t.Errorf("%v: %d %s", c, r.StatusCode, r.Text)
 		}
 		asked[r.Header.Get("X-Request-Id")] = c

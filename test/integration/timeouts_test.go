@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,10 +42,10 @@ func TestOriginThatDoesNotAnswer(t *testing.T) {
 				c.Send(t, request("POST", path, "Content-Length: 0"))
 			}
 			r := c.Response(t, "POST")
-			if r.StatusCode == 103 {
+			if r.StatusCode == http.StatusEarlyHints {
 				r = c.Response(t, "POST")
 			}
-			if r.StatusCode != 504 || !strings.Contains(r.Text, `"reason":"upstream_timeout"`) {
+			if r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(r.Text, `"reason":"upstream_timeout"`) {
 				t.Errorf("%d %s", r.StatusCode, r.Text)
 			}
 			line := s.AccessOf(t, path)
@@ -71,7 +72,7 @@ func TestRequestTimeoutOfARoute(t *testing.T) {
 	origin := startMute(t, nil)
 	s := front(t, origin.Addr, "timeouts: {request_ms: 60000}, routes: [{name: quick, matches: [{path: {value: /quick}}], timeouts: {request_ms: 200}}]", "")
 	r := s.dial(t).Do(t, request("GET", "/quick"))
-	if r.StatusCode != 504 || !strings.Contains(r.Text, "upstream_timeout") {
+	if r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(r.Text, "upstream_timeout") {
 		t.Errorf("%d %s", r.StatusCode, r.Text)
 	}
 	if line := s.AccessOf(t, "/quick"); line.Text("route") != "quick" {
@@ -85,7 +86,7 @@ func TestOriginThatRefusesConnections(t *testing.T) {
 	origin.Kill(t)
 	s := front(t, origin.Addr, "", "")
 	r := s.dial(t).Do(t, request("GET", "/"))
-	if r.StatusCode != 502 || !strings.Contains(r.Text, `"reason":"connect_failed"`) {
+	if r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, `"reason":"connect_failed"`) {
 		t.Errorf("%d %s", r.StatusCode, r.Text)
 	}
 	if strings.Contains(r.Text, origin.Addr) || strings.Contains(r.Text, "refused") {
@@ -124,7 +125,7 @@ func TestOriginThatCannotBeReached(t *testing.T) {
 	address := fullBacklog(t)
 	s := front(t, address, "timeouts: {connect_ms: 200}", "")
 	r := s.dial(t).Do(t, request("GET", "/"))
-	if r.StatusCode != 504 || !strings.Contains(r.Text, `"reason":"connect_timeout"`) {
+	if r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(r.Text, `"reason":"connect_timeout"`) {
 		t.Errorf("%d %s", r.StatusCode, r.Text)
 	}
 	line := s.AccessOf(t, "/")
@@ -150,7 +151,7 @@ func TestOriginThatStallsInABody(t *testing.T) {
 				c := s.dial(t)
 				c.Send(t, "GET "+path+" "+version+"\r\nHost: "+version[5:]+".example\r\n\r\n")
 				r, err := c.TryResponse("GET")
-				if err != nil || r.StatusCode != 200 || r.BodyErr == nil || !strings.HasPrefix(r.Text, harness.Pattern(2)) && !strings.HasPrefix(r.Text, "abc") {
+				if err != nil || r.StatusCode != http.StatusOK || r.BodyErr == nil || !strings.HasPrefix(r.Text, harness.Pattern(2)) && !strings.HasPrefix(r.Text, "abc") {
 					t.Fatalf("%+v %v", r, err)
 				}
 				line := s.AwaitAccess(t, path, func(l harness.Line) bool {
@@ -186,7 +187,7 @@ func TestOriginThatStallsInAnUpload(t *testing.T) {
 		}
 	}()
 	r := c.Response(t, "POST")
-	if r.StatusCode != 504 || !strings.Contains(r.Text, "upstream_timeout") {
+	if r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(r.Text, "upstream_timeout") {
 		t.Errorf("%d %s", r.StatusCode, r.Text)
 	}
 }

@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -212,7 +213,7 @@ func TestSwitchThatWasNotAskedFor(t *testing.T) {
 	} {
 		c := s.dial(t)
 		r := c.Do(t, head)
-		if r.StatusCode != 502 || !strings.Contains(r.Text, "upstream_protocol") {
+		if r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, "upstream_protocol") {
 			t.Errorf("%s: %d %q", name, r.StatusCode, r.Text)
 		}
 		if strings.Contains(c.Received(), "evil") {
