@@ -1,0 +1,100 @@
+package harness_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+)
+
+func TestLoadCountsWhatIsAnswered(t *testing.T) {
+	t.Parallel()
+	ledger := harness.NewLedger(t)
+	origin := harness.StartOrigin(t, ledger.Echo("o"))
+	tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Requests: 200, Pause: -1}).Wait()
+	if tally.Sent != 200 || tally.Answered != 200 || tally.Lost != 0 || tally.ByOrigin["o"] != 200 || tally.ByStatus[200] != 200 {
+		t.Error(tally)
+	}
+	if tally.Fresh < 10 || tally.Fresh > 30 || tally.Reopened+tally.Closed != 0 {
+		t.Errorf("%v, want about 20 fresh", tally)
+	}
+	for _, method := range []string{"GET", "POST"} {
+		if replayed, received := ledger.Replayed(t, method); received != tally.ByMethod[method] || len(replayed) > 0 {
+			t.Errorf("%s: %d received, twice %q", method, received, replayed)
+		}
+	}
+}
+
+// Every way in which a request can be lost is seen.
+func TestLoadCountsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		serve func(*harness.OriginConn)
+		loss  string
+	}{
+		"closed": {func(c *harness.OriginConn) { c.Request() }, "no response"},
+		"reset":  {func(c *harness.OriginConn) { c.Request(); c.Reset() }, "no response"},
+		"cut short": {func(c *harness.OriginConn) {
+			c.Request()
+			c.Send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi")
+		}, "cut short"},
+		"another status":  {harness.Answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"), "502"},
+		"another request": {harness.Answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), "another request"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origin := harness.StartRawOrigin(t, c.serve)
+			tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Workers: 2, Requests: 6, Methods: []string{"GET"}, FreshPercent: -1}).Wait()
+			if tally.Sent != 6 || tally.Lost != 6 || tally.Answered != 0 {
+				t.Fatal(tally)
+			}
+			for _, loss := range tally.Losses {
+				if !strings.Contains(loss, c.loss) {
+					t.Errorf("%s, want %q", loss, c.loss)
+				}
+			}
+		})
+	}
+}
+
+// The ledger outlives its origin, and sees what comes twice.
+func TestLedger(t *testing.T) {
+	t.Parallel()
+	ledger := harness.NewLedger(t)
+	process := ledger.StartOriginProcess(t, "p")
+	load := harness.StartLoad(t, harness.LoadOptions{Addr: process.Addr, Workers: 1, Methods: []string{"POST"}, FreshPercent: -1})
+	load.Await(t, 5)
+	tally := load.Stop()
+	process.Kill(t)
+	if tally.Lost != 0 || tally.Answered < 5 {
+		t.Error(tally, tally.Losses)
+	}
+	if replayed, received := ledger.Replayed(t, "POST"); received != tally.Answered || len(replayed) > 0 {
+		t.Errorf("%d received, twice %q", received, replayed)
+	}
+	origin := harness.StartOrigin(t, ledger.Echo("o"))
+	c := harness.Dial(t, origin.Addr)
+	for range 3 {
+		c.Do(t, "POST / HTTP/1.1\r\nHost: h\r\n"+harness.LoadID+": again\r\nContent-Length: 0\r\n\r\n")
+	}
+	if replayed, _ := ledger.Replayed(t, "POST"); len(replayed) != 1 || replayed[0] != "again" {
+		t.Errorf("%q", replayed)
+	}
+}
+
+func TestLoadLeaves(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartRawOrigin(t, func(c *harness.OriginConn) {
+		r := c.Request()
+		if r == nil {
+			return
+		}
+		body := `{"id":"` + r.Header.Get(harness.LoadID) + `","bytes":0,}`
+		c.Send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
+	})
+	tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Workers: 3, Methods: []string{"GET"}, FreshPercent: -1, Leave: true}).Wait()
+	if tally.Sent != 3 || tally.Answered != 3 || tally.Closed != 3 {
+		t.Error(tally, tally.Losses)
+	}
+}
