@@ -38,7 +38,7 @@ type conn struct {
 	body     requestBody
 	patience patience       // with the client, while a response is written
 	started  exchange.Nanos // when the head that is being read began; 0 between requests
-	ended    exchange.Nanos // when the exchange before it ended
+	silent   exchange.Nanos // since when it has been between requests, or open
 
 	idle      atomic.Bool  // between requests, for Drain
 	drainAt   atomic.Int64 // when a silent connection is closed while draining; 0: not draining
@@ -72,7 +72,8 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 func (c *conn) serve() {
 	options := c.srv.options.Load()
 	c.idle.Store(true)
-	c.timer.Set(exchange.Now() + exchange.Nanos(options.HeaderTimeout))
+	c.silent = exchange.Now()
+	c.timer.Set(c.silent + exchange.Nanos(options.HeaderTimeout))
 	step := c.step // one closure a connection, not one a call
 	for !c.closing {
 		if c.outside {
@@ -227,7 +228,7 @@ func (c *conn) serveOne() {
 			c.closing, c.linger = true, true
 		}
 	}
-	c.ended = x.Record.End
+	c.silent = x.Record.End
 	x.Reset()
 	c.started = 0
 	if w.start == w.end {
@@ -291,7 +292,7 @@ func (c *conn) park() {
 	switch {
 	case c.first: // the time for the first head runs already
 	case !c.probed:
-		c.timer.Set(c.ended + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
+		c.timer.Set(c.silent + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
 	default:
 		c.timer.Set(exchange.Now() + exchange.Nanos(options.IdleTimeout))
 	}
@@ -312,6 +313,8 @@ func (c *conn) woken(err error) bool {
 	}
 	due, now := c.timer.Expired(), exchange.Now()
 	switch at := c.drainAt.Load(); {
+	case due && c.overlooked(now):
+		return true
 	case at != 0 && c.idle.Load():
 		c.timer.Set(exchange.Nanos(at)) // Drain woke it: what came meanwhile is served first
 		return int64(now) < at
@@ -327,6 +330,28 @@ func (c *conn) woken(err error) bool {
 		c.timer.Set(now + exchange.Nanos(c.srv.options.Load().IdleTimeout))
 		return true
 	}
+}
+
+// overlookedTime is for how long after its time-out a head may still be completed by bytes that lie unread here.
+const overlookedTime = time.Second
+
+// overlooked reports whether the client was in time and this process was late: bytes lie unread when the time is over, as
+// on a machine that is short of processors. What is sent later does not count, or a byte now and then would do for ever.
+func (c *conn) overlooked(now exchange.Nanos) bool {
+	began := c.started
+	if began == 0 {
+		began = c.silent
+	}
+	limit := c.srv.options.Load().HeaderTimeout
+	if !c.first && c.started == 0 {
+		limit = c.srv.options.Load().IdleTimeout
+	}
+	if c.raw == nil || now > began+exchange.Nanos(limit+overlookedTime) {
+		return false
+	}
+	unread := false
+	_ = c.raw.Control(func(fd uintptr) { unread = wire.Stale(fd) })
+	return unread
 }
 
 // Wake implements wire.Sleeper.
