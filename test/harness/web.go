@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -133,9 +134,6 @@ type OriginProcess struct {
 	env     []string
 }
 
-// lastOrigin numbers the origin processes of this process.
-var lastOrigin atomic.Uint32
-
 // StartOriginProcess starts an origin in a process of its own. It has a loopback address that nobody else uses: while it
 // is down its port cannot become that of somebody's outgoing connection.
 func StartOriginProcess(t testing.TB, name string) *OriginProcess {
@@ -145,9 +143,7 @@ func StartOriginProcess(t testing.TB, name string) *OriginProcess {
 
 func startOriginProcess(t testing.TB, name string, env ...string) *OriginProcess {
 	t.Helper()
-	n := lastOrigin.Add(1)
-	pid := os.Getpid()
-	o := &OriginProcess{Name: name, env: env, Addr: fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>8&127, pid&255, 1+n%254)}
+	o := &OriginProcess{Name: name, env: env, Addr: fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(127), rand.IntN(256), 1+rand.IntN(254))}
 	o.Start(t)
 	t.Cleanup(o.stop)
 	return o

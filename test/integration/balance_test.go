@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
 // echoes starts origins with these names and returns their addresses, and their names by address.
@@ -36,7 +37,7 @@ func backends(addressAndFields ...string) string {
 // burst sends n requests from many clients at once, all of which must be answered, and returns who answered how many.
 func burst(t *testing.T, address string, workers, n int) map[string]int {
 	t.Helper()
-	tally := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: workers, Requests: n, Pause: -1}).Wait()
+	tally := traffic.Start(t, traffic.Options{Addr: address, Workers: workers, Requests: n, Pause: -1}).Wait()
 	if tally.Lost != 0 || tally.Answered != n {
 		t.Fatalf("%v %q", tally, tally.Losses)
 	}
@@ -91,7 +92,7 @@ func TestEndpointsThatComeAndGoStayEven(t *testing.T) {
 	at, _ := echoes(t, "a", "b", "c", "d")
 	p := harness.Start(t, webService(at[:3], unchecked), harness.Options{})
 	address := p.Addr(t, "web")
-	steady := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: 4})
+	steady := traffic.Start(t, traffic.Options{Addr: address, Workers: 4})
 	for _, set := range [][]string{
 		{at[0], at[1]},
 		{at[0], at[1], at[2], at[3]},

@@ -17,6 +17,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
 // A nameServer answers for every name with the same addresses, or fails.
@@ -148,7 +149,7 @@ func TestNamesAreFollowed(t *testing.T) {
 		})
 	}
 	follows(addrs[0])
-	load := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: 4})
+	load := traffic.Start(t, traffic.Options{Addr: address, Workers: 4})
 	load.Await(t, 50)
 
 	server.set(func(s *nameServer) { s.addrs = addrs })

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
 // A gate is an origin that holds requests for /held back until it is opened. Requests for anything else are echoed.
@@ -81,7 +82,7 @@ func TestDrainUnderLoadLosesNothing(t *testing.T) {
 	web, held := p.Addr(t, "web"), p.Addr(t, "held")
 	admin, metrics := p.AdminAddr(t), p.MetricsAddr(t)
 	inFlight := g.hold(t, held)
-	load := harness.StartLoad(t, harness.LoadOptions{Addr: web, Workers: 8, Leave: true})
+	load := traffic.Start(t, traffic.Options{Addr: web, Workers: 8, Leave: true})
 	load.Await(t, 200)
 
 	// Whoever is refused a connection must have been able to know: readiness goes first.

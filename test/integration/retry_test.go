@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
 // webService is a configuration of one service, web, on a free port. more are further lines of the service, or, without
@@ -109,7 +110,7 @@ func TestRefusedConnectionIsTriedElsewhere(t *testing.T) {
 	ledger := harness.NewLedger(t)
 	origin := harness.StartOrigin(t, ledger.Echo("good"))
 	p := harness.Start(t, webService([]string{refusing(t), origin.Addr}, unchecked), harness.Options{})
-	tally := harness.StartLoad(t, harness.LoadOptions{Addr: p.Addr(t, "web"), Workers: 4, Requests: 40}).Wait()
+	tally := traffic.Start(t, traffic.Options{Addr: p.Addr(t, "web"), Workers: 4, Requests: 40}).Wait()
 	if tally.Lost != 0 || tally.Answered != 40 {
 		t.Errorf("%v %q", tally, tally.Losses)
 	}
@@ -326,7 +327,7 @@ func TestRetryBudget(t *testing.T) {
 	origin := harness.StartOrigin(t, harness.Echo("good"))
 	p := harness.Start(t, webService([]string{refusing(t), origin.Addr}, unchecked, "retry: {budget_percent: 5}"), harness.Options{})
 	began := time.Now()
-	tally := harness.StartLoad(t, harness.LoadOptions{Addr: p.Addr(t, "web"), Requests: 400, Methods: []string{"GET"}, Pause: -1}).Wait()
+	tally := traffic.Start(t, traffic.Options{Addr: p.Addr(t, "web"), Requests: 400, Methods: []string{"GET"}, Pause: -1}).Wait()
 	if tally.Sent != 400 || tally.ByStatus[200]+tally.ByStatus[502] != 400 {
 		t.Fatal(tally)
 	}
@@ -357,8 +358,8 @@ func TestKilledUpstreamLosesNoIdempotentRequest(t *testing.T) {
 			p := harness.Start(t, webService(upstreams, "health_check: {frequency_secs: 1, unhealthy_threshold: 1}",
 				"retry: {budget_percent: 100}"), harness.Options{})
 			address := p.Addr(t, "web")
-			gets := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: 6, Methods: []string{"GET", "HEAD", "DELETE"}})
-			posts := harness.StartLoad(t, harness.LoadOptions{Addr: address, Workers: 4, Methods: []string{"POST"}})
+			gets := traffic.Start(t, traffic.Options{Addr: address, Workers: 6, Methods: []string{"GET", "HEAD", "DELETE"}})
+			posts := traffic.Start(t, traffic.Options{Addr: address, Workers: 4, Methods: []string{"POST"}})
 			healthy := func(i int, want bool) {
 				t.Helper()
 				harness.Eventually(t, fmt.Sprintf("endpoint %d is healthy: %v", i, want), func() bool {

@@ -1,18 +1,22 @@
-package harness_test
+package traffic_test
 
 import (
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 func TestLoadCountsWhatIsAnswered(t *testing.T) {
 	t.Parallel()
 	ledger := harness.NewLedger(t)
 	origin := harness.StartOrigin(t, ledger.Echo("o"))
-	tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Requests: 200, Pause: -1}).Wait()
+	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Requests: 200, Pause: -1}).Wait()
 	if tally.Sent != 200 || tally.Answered != 200 || tally.Lost != 0 || tally.ByOrigin["o"] != 200 || tally.ByStatus[200] != 200 {
 		t.Error(tally)
 	}
@@ -45,7 +49,7 @@ func TestLoadCountsWhatIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			origin := harness.StartRawOrigin(t, c.serve)
-			tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Workers: 2, Requests: 6, Methods: []string{"GET"}, FreshPercent: -1}).Wait()
+			tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Workers: 2, Requests: 6, Methods: []string{"GET"}, FreshPercent: -1}).Wait()
 			if tally.Sent != 6 || tally.Lost != 6 || tally.Answered != 0 {
 				t.Fatal(tally)
 			}
@@ -63,7 +67,7 @@ func TestLedger(t *testing.T) {
 	t.Parallel()
 	ledger := harness.NewLedger(t)
 	process := ledger.StartOriginProcess(t, "p")
-	load := harness.StartLoad(t, harness.LoadOptions{Addr: process.Addr, Workers: 1, Methods: []string{"POST"}, FreshPercent: -1})
+	load := traffic.Start(t, traffic.Options{Addr: process.Addr, Workers: 1, Methods: []string{"POST"}, FreshPercent: -1})
 	load.Await(t, 5)
 	tally := load.Stop()
 	process.Kill(t)
@@ -93,7 +97,7 @@ func TestLoadLeaves(t *testing.T) {
 		body := `{"id":"` + r.Header.Get(harness.LoadID) + `","bytes":0,}`
 		c.Send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
 	})
-	tally := harness.StartLoad(t, harness.LoadOptions{Addr: origin.Addr, Workers: 3, Methods: []string{"GET"}, FreshPercent: -1, Leave: true}).Wait()
+	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Workers: 3, Methods: []string{"GET"}, FreshPercent: -1, Leave: true}).Wait()
 	if tally.Sent != 3 || tally.Answered != 3 || tally.Closed != 3 {
 		t.Error(tally, tally.Losses)
 	}

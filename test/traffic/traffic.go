@@ -1,10 +1,11 @@
-package harness
+package traffic
 
 import (
 	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -13,10 +14,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
-// LoadOptions of StartLoad. The zero value of a field is the default that its comment names.
-type LoadOptions struct {
+// Options of Start. The zero value of a field is the default that its comment names.
+type Options struct {
 	// Addr is where requests go.
 	Addr string
 	// Workers is how many clients send at the same time; 8.
@@ -34,11 +37,11 @@ type LoadOptions struct {
 	// Leave ends a worker whose connection was closed in good order, or which gets none any more: for a proxy that stops.
 	Leave bool
 	// Each, if it is set, is told every answer, from the worker's goroutine.
-	Each func(r LoadAnswer)
+	Each func(r Answer)
 }
 
-// A LoadAnswer is one whole response to a request of a Load.
-type LoadAnswer struct {
+// A Answer is one whole response to a request of a Load.
+type Answer struct {
 	ID, Method, Origin string
 	Status             int
 	Close              bool // it says Connection: close
@@ -70,8 +73,8 @@ func (t Tally) String() string {
 // It counts strictly, and it never repeats a request. A connection that was closed in good order before a request was
 // written on it (RFC 9112 §9.5 asks clients to look) is opened anew; one that ends later loses the request.
 type Load struct {
-	options LoadOptions
-	name    string
+	options Options
+	name    string // makes the ids unique among loads
 	stop    chan struct{}
 	stopped sync.Once
 	workers sync.WaitGroup
@@ -82,11 +85,8 @@ type Load struct {
 	tally Tally
 }
 
-// lastLoad numbers the loads of this process, so that ids are unique.
-var lastLoad atomic.Uint32
-
-// StartLoad starts sending. Stop ends it; the end of the test does so too.
-func StartLoad(t testing.TB, o LoadOptions) *Load {
+// Start starts sending. Stop ends it; the end of the test does so too.
+func Start(t testing.TB, o Options) *Load {
 	t.Helper()
 	if o.Workers == 0 {
 		o.Workers = 8
@@ -103,7 +103,7 @@ func StartLoad(t testing.TB, o LoadOptions) *Load {
 	if o.Pause == 0 {
 		o.Pause = time.Millisecond
 	}
-	l := &Load{options: o, name: fmt.Sprintf("load%d", lastLoad.Add(1)), stop: make(chan struct{})}
+	l := &Load{options: o, name: fmt.Sprintf("%08x", rand.Uint32()), stop: make(chan struct{})}
 	l.tally = Tally{ByMethod: map[string]int{}, ByOrigin: map[string]int{}, ByStatus: map[int]int{}}
 	for i := range o.Workers {
 		l.workers.Go(func() { (&loader{load: l, number: i}).run() })
@@ -119,7 +119,7 @@ func (l *Load) Sent() int { return int(l.sent.Load()) }
 func (l *Load) Await(t testing.TB, n int) {
 	t.Helper()
 	until := l.Sent() + n
-	Eventually(t, fmt.Sprintf("%d more requests", n), func() bool { return l.Sent() >= until })
+	harness.Eventually(t, fmt.Sprintf("%d more requests", n), func() bool { return l.Sent() >= until })
 }
 
 // Stop lets every worker finish its request, and returns what became of all.
@@ -197,7 +197,7 @@ func (w *loader) connect(fresh bool) bool {
 		w.hangUp()
 	}
 	for w.conn == nil {
-		conn, err := net.DialTimeout("tcp", w.load.options.Addr, Patience)
+		conn, err := net.DialTimeout("tcp", w.load.options.Addr, harness.Patience)
 		if err == nil {
 			tcp, ok := conn.(*net.TCPConn)
 			if !ok {
@@ -211,9 +211,9 @@ func (w *loader) connect(fresh bool) bool {
 		}
 		// Nothing was sent, but a client that cannot connect is a lost one.
 		w.load.sent.Add(1)
-		w.note(LoadAnswer{}, fresh, err)
+		w.note(Answer{}, fresh, err)
 		select {
-		case <-time.After(pause):
+		case <-time.After(5 * time.Millisecond):
 		case <-w.load.stop:
 			return false
 		}
@@ -246,24 +246,42 @@ func (w *loader) hangUp() {
 	}
 }
 
-// loadBody is the body of the requests that have one.
-var loadBody = Pattern(1 << 10)
+// patient is a connection whose every single read and write has a deadline.
+type patient struct{ *net.TCPConn }
 
-func (w *loader) exchange(method, id string, fresh bool) (LoadAnswer, error) {
+func (p patient) Read(b []byte) (int, error) {
+	if err := p.SetReadDeadline(time.Now().Add(harness.Patience)); err != nil {
+		return 0, err
+	}
+	return p.TCPConn.Read(b)
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.SetWriteDeadline(time.Now().Add(harness.Patience)); err != nil {
+		return 0, err
+	}
+	return p.TCPConn.Write(b)
+}
+
+// loadBody is the body of the requests that have one.
+func loadBody() string { return harness.Pattern(1 << 10) }
+
+func (w *loader) exchange(method, id string, fresh bool) (Answer, error) {
 	o := w.load.options
 	var request strings.Builder
-	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: load\r\n%s: %s\r\n", method, o.Target, LoadID, id)
+	fmt.Fprintf(&request, "%s %s HTTP/1.1\r\nHost: load\r\n%s: %s\r\n", method, o.Target, harness.LoadID, id)
 	if fresh {
 		request.WriteString("Connection: close\r\n")
 	}
 	size := 0
 	if method == "POST" || method == "PUT" {
-		size = len(loadBody)
-		fmt.Fprintf(&request, "Content-Length: %d\r\n\r\n%s", size, loadBody)
+		body := loadBody()
+		size = len(body)
+		fmt.Fprintf(&request, "Content-Length: %d\r\n\r\n%s", size, body)
 	} else {
 		request.WriteString("\r\n")
 	}
-	a := LoadAnswer{ID: id, Method: method}
+	a := Answer{ID: id, Method: method}
 	if _, err := io.WriteString(patient{w.conn}, request.String()); err != nil {
 		return a, fmt.Errorf("sending: %w", err)
 	}
@@ -279,10 +297,10 @@ func (w *loader) exchange(method, id string, fresh bool) (LoadAnswer, error) {
 	a.Status, a.Origin, a.Close = response.StatusCode, response.Header.Get("X-Origin"), response.Close
 	switch text := string(body); {
 	case a.Status != http.StatusOK:
-		err = fmt.Errorf("%d: %s", a.Status, tail(text))
+		err = fmt.Errorf("%d: %s", a.Status, fmt.Sprintf("%.400q", text))
 	case method == "HEAD":
 	case !strings.Contains(text, `"`+id+`"`) || !strings.Contains(text, fmt.Sprintf(`"bytes":%d,`, size)):
-		err = fmt.Errorf("the answer to another request: %s", tail(text))
+		err = fmt.Errorf("the answer to another request: %s", fmt.Sprintf("%.400q", text))
 	}
 	if o.Each != nil {
 		o.Each(a)
@@ -290,7 +308,7 @@ func (w *loader) exchange(method, id string, fresh bool) (LoadAnswer, error) {
 	return a, err
 }
 
-func (w *loader) note(a LoadAnswer, fresh bool, err error) {
+func (w *loader) note(a Answer, fresh bool, err error) {
 	w.load.mu.Lock()
 	defer w.load.mu.Unlock()
 	t := &w.load.tally
