@@ -27,7 +27,7 @@ func ignoreNew(ln *net.TCPListener) {
 		return
 	}
 	_ = raw.Control(func(fd uintptr) {
-		filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // five
+		filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 		_ = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &filter)
 	})
 }

@@ -79,7 +79,7 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer nc.Close() //nolint:errcheck // read to its end
+		defer nc.Close()
 		clients = append(clients, nc)
 	}
 	if err := l.tcp.SetDeadline(time.Now().Add(-time.Second)); err != nil {
@@ -100,7 +100,7 @@ func TestIgnoreNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer early.Close() //nolint:errcheck // read to its end
+	defer early.Close()
 	ignoreNew(l.tcp)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

@@ -59,7 +59,7 @@ func (d *daemon) start(t *testing.T) (r harness.Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stderr.Close() //nolint:errcheck // it is read by its name
+	defer stderr.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, harness.Binary(t), "--daemon", "--pid-file", d.pidFile, "--config", d.config)

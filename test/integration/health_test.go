@@ -205,7 +205,7 @@ func TestAllDownIs503AtOnceAndRecovers(t *testing.T) {
 	harness.Eventually(t, "both are down", func() bool { return serving() == 0 })
 	for range 5 {
 		r := c.Do(t, requestOf("GET", "/down"))
-		if r.StatusCode != 503 || !strings.Contains(r.Text, `"reason":"no_healthy_upstream"`) {
+		if r.StatusCode != http.StatusServiceUnavailable || !strings.Contains(r.Text, `"reason":"no_healthy_upstream"`) {
 			t.Fatalf("%d %s", r.StatusCode, r.Text)
 		}
 	}
@@ -303,7 +303,7 @@ func TestHTTPCheckKeepsToItsThresholds(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	c := harness.Dial(t, p.Addr(t, "web"))
-	if r := c.Do(t, requestOf("GET", "/")); r.StatusCode != 503 {
+	if r := c.Do(t, requestOf("GET", "/")); r.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("%d: the endpoint serves requests though its checks fail", r.StatusCode)
 	}
 	if seen := set(399, true); seen < 2 {

@@ -24,7 +24,7 @@ func alone(t *testing.T) []string {
 	t.Helper()
 	var said []string
 	for _, how := range [][]string{{"unshare", "--net"}, {"unshare", "--user", "--map-root-user", "--net"}} {
-		out, err := exec.Command(how[0], append(how[1:], "ip", "link", "set", "lo", "up")...).CombinedOutput() //nolint:gosec // above
+		out, err := exec.Command(how[0], append(how[1:], "ip", "link", "set", "lo", "up")...).CombinedOutput()
 		if err == nil {
 			return how
 		}
@@ -61,7 +61,7 @@ func TestMakeRun(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(s.String(), func(t *testing.T) {
 			t.Parallel()
-			command := exec.Command(how[0], append(slices.Clone(how[1:]), "sh", "-c", "ip link set lo up && exec hack/run.sh")...) //nolint:gosec // above
+			command := exec.Command(how[0], append(slices.Clone(how[1:]), "sh", "-c", "ip link set lo up && exec hack/run.sh")...)
 			command.Dir = filepath.Join("..", "..")
 			command.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PINGORA_") }),
 				"BINARY="+binary, "CONFIG=config/default.yaml", "GORACE=atexit_sleep_ms=10")
@@ -151,7 +151,7 @@ func TestMakeRunNamesThePortsThatAreTaken(t *testing.T) {
 until grep -q ready "$1"; do sleep 0.05; done
 BINARY=$0 hack/run.sh; code=$?
 kill $demo; wait $demo; exit $code`
-	command := exec.CommandContext(ctx, how[0], append(slices.Clone(how[1:]), "bash", "-c", script, harness.Binary(t), filepath.Join(t.TempDir(), "said"))...) //nolint:gosec // above
+	command := exec.CommandContext(ctx, how[0], append(slices.Clone(how[1:]), "bash", "-c", script, harness.Binary(t), filepath.Join(t.TempDir(), "said"))...)
 	command.Dir = filepath.Join("..", "..")
 	out, err := command.CombinedOutput()
 	if command.ProcessState == nil || command.ProcessState.ExitCode() != 1 {

@@ -95,7 +95,7 @@ func TestAddressTakenOnReload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer holder.Close() //nolint:errcheck // nobody was there
+	defer holder.Close()
 	configure := func(bind, upstream string) string {
 		return strings.Replace(webService([]string{upstream}, unchecked), "127.0.0.1:0", bind, 1)
 	}

@@ -216,8 +216,10 @@ func TestBadFileChangesNothing(t *testing.T) {
 		"unknown field": {strings.Replace(good, "bind_address", "bind_adress", 1), ":3:5", "did you mean `bind_address`?"},
 		"not YAML":      {"services: [\n", ":", ""},
 		"nothing":       {"\n", "", ""},
-		"port taken": {good + fmt.Sprintf("  - {name: other, bind_address: '%s', upstreams: ['%s']}\n", origin.Addr, origin.Addr),
-			"", "address already in use"},
+		"port taken": {
+			good + fmt.Sprintf("  - {name: other, bind_address: '%s', upstreams: ['%s']}\n", origin.Addr, origin.Addr),
+			"", "address already in use",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			logged := len(p.Log())

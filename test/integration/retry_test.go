@@ -3,6 +3,7 @@ package integration_test
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -45,7 +46,7 @@ func refusing(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nobody was there
+	defer l.Close()
 	return l.Addr().String()
 }
 
@@ -207,10 +208,10 @@ func TestOnlyWhatIsSafeIsSentAgain(t *testing.T) {
 			sent := strings.Contains(bad.Received(), "/"+id+" ")
 			switch {
 			case !sent || again:
-				if r.StatusCode != 200 {
+				if r.StatusCode != http.StatusOK {
 					t.Errorf("%s: %d %s", id, r.StatusCode, r.Text)
 				}
-			case r.StatusCode != 502 || !strings.Contains(r.Text, "upstream_reset"):
+			case r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, "upstream_reset"):
 				t.Errorf("%s: %d %s", id, r.StatusCode, r.Text)
 			}
 			want := 1.0
@@ -248,7 +249,7 @@ func TestRetryCodes(t *testing.T) {
 		for range 4 {
 			r := c.Do(t, requestOf(method, "/"))
 			statuses[r.StatusCode]++
-			if r.StatusCode != 200 && r.Text != "bad" {
+			if r.StatusCode != http.StatusOK && r.Text != "bad" {
 				t.Errorf("the origin's own answer is not passed on: %q", r.Text)
 			}
 		}
@@ -288,7 +289,7 @@ func TestRetriesGoToOtherEndpoints(t *testing.T) {
 	}
 	p := harness.Start(t, webService(upstreams, unchecked, "retry: {attempts: 10, budget_percent: 100}"), harness.Options{})
 	r := harness.Dial(t, p.Addr(t, "web")).Do(t, requestOf("GET", "/x"))
-	if r.StatusCode != 502 {
+	if r.StatusCode != http.StatusBadGateway {
 		t.Error(r.StatusCode)
 	}
 	for _, o := range bad {
@@ -311,7 +312,7 @@ func TestATryThatTakesTooLongIsTriedElsewhere(t *testing.T) {
 	for _, method := range []string{"GET", "GET", "POST", "POST"} {
 		r := c.Do(t, requestOf(method, "/"))
 		statuses[fmt.Sprint(method, r.StatusCode)]++
-		if r.StatusCode == 504 && !strings.Contains(r.Text, `"reason":"upstream_timeout"`) {
+		if r.StatusCode == http.StatusGatewayTimeout && !strings.Contains(r.Text, `"reason":"upstream_timeout"`) {
 			t.Error(r.Text)
 		}
 	}
