@@ -76,7 +76,7 @@ func TestMakeRun(t *testing.T) {
 			t.Cleanup(func() {
 				_ = command.Process.Signal(syscall.SIGTERM) // the script stops what it has started
 				select {
-				case <-ended:
+				case <-ended: //nolint:errcheck // judged below, or of no interest any more
 				case <-time.After(harness.Patience):
 					_ = command.Process.Kill()
 				}
