@@ -46,10 +46,11 @@ type DataPlane struct {
 	filters  map[string]*liveFilter
 	draining bool
 
-	serving atomic.Pointer[serving]
-	ready   atomic.Bool
-	stop    context.CancelFunc // of what runs in the background
-	running sync.WaitGroup
+	serving  atomic.Pointer[serving]
+	ready    atomic.Bool
+	stopping atomic.Bool
+	stop     context.CancelFunc // of what runs in the background
+	running  sync.WaitGroup
 }
 
 // New returns a DataPlane that serves nothing yet. Close ends it.
@@ -76,7 +77,10 @@ func New(o Options) *DataPlane {
 }
 
 // Ready reports whether a configuration is being served and the proxy is not about to stop.
-func (d *DataPlane) Ready() bool { return d.ready.Load() }
+func (d *DataPlane) Ready() bool { return d.ready.Load() && !d.stopping.Load() }
+
+// Unready makes Ready false for good: the proxy is about to stop. Requests are served as before until Drain.
+func (d *DataPlane) Unready() { d.stopping.Store(true) }
 
 // Snapshot returns the configuration that serves, and since when.
 func (d *DataPlane) Snapshot() (s *snapshot.Snapshot, since time.Time) {
@@ -113,7 +117,7 @@ func (d *DataPlane) ReopenLog() error { return d.access.Reopen() }
 // Drain stops accepting, lets requests finish, and returns when every connection has ended or ctx is over; those that
 // are open then are cut off, and counted in the error. Readiness is false from its first moment.
 func (d *DataPlane) Drain(ctx context.Context) error {
-	d.ready.Store(false)
+	d.Unready()
 	d.mu.Lock()
 	d.draining = true
 	limit := d.serving.Load().snapshot.Limits.DrainTimeout

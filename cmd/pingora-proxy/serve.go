@@ -100,6 +100,9 @@ type process struct {
 
 // start brings the first configuration to serving.
 func start(source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level) (*process, error) {
+	if n := first.Globals.Limits.WorkerThreads; n != nil && *n > 0 {
+		runtime.GOMAXPROCS(int(*n)) // else the runtime goes by the cores and the CPU quota, and follows the quota
+	}
 	metrics := telemetry.NewMetrics(version)
 	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Metrics: metrics})}
 	p.control = newControl(p, level, source.Path)
@@ -142,15 +145,6 @@ func (p *process) apply(ctx context.Context, next *standalone.Loaded) error {
 		return err
 	}
 	commit(true)
-	threads := 0
-	if n := next.Globals.Limits.WorkerThreads; n != nil {
-		threads = int(*n)
-	}
-	if threads > 0 {
-		runtime.GOMAXPROCS(threads)
-	} else {
-		runtime.SetDefaultGOMAXPROCS() // by the cores and the CPU quota
-	}
 	return nil
 }
 
@@ -178,6 +172,7 @@ func (p *process) reopen() {
 
 // stop drains and ends everything. A second signal ends the draining.
 func (p *process) stop(signals <-chan os.Signal) error {
+	p.plane.Unready() // before a reload that runs has ended: who balances over us must know at once
 	p.cancel()
 	p.running.Wait()
 	ctx, cancel := context.WithCancel(context.Background())

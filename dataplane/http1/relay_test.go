@@ -149,7 +149,7 @@ func echo(in *bufio.Reader, out io.Writer, data, framed []byte) error {
 		if _, err := io.ReadFull(in, piece); err != nil {
 			return err
 		}
-		body = append(body, piece[:size]...)
+		body = bytes.Join([][]byte{body, piece[:size]}, nil)
 	}
 	if !bytes.Equal(body, data) {
 		return fmt.Errorf("the endpoint got %d bytes, or others than were sent", len(body))
@@ -181,9 +181,12 @@ func TestTruncatedResponseLooksTruncated(t *testing.T) {
 			}
 			ended(t, answers)
 			select {
-			case <-f.errs:
+			case err := <-f.errs:
+				if err == nil {
+					t.Error("Respond returned no error")
+				}
 			case <-time.After(testPatience):
-				t.Error("Respond returned no error")
+				t.Error("Respond did not return")
 			}
 		}
 	}

@@ -332,7 +332,7 @@ func TestInterimLeavesTheBodyItsTime(t *testing.T) {
 	case <-time.After(testPatience):
 		t.Error("the body has all the time of the world")
 		_ = nc.Close()
-		<-r.h.errs
+		_ = <-r.h.errs
 	}
 }
 

@@ -61,7 +61,7 @@ func TestLimit(t *testing.T) {
 		}
 		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		if resp.StatusCode != 503 || !resp.Close || string(body) != tooManyBody || err != nil {
+		if resp.StatusCode != http.StatusServiceUnavailable || !resp.Close || string(body) != tooManyBody || err != nil {
 			t.Errorf("the answer is %d %q, close %t, %v", resp.StatusCode, body, resp.Close, err)
 		}
 		if got := away.Load(); got != int64(i+1) || gate.Open() != 2 {

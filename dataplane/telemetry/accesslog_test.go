@@ -334,8 +334,13 @@ func TestOffAndSampling(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := paths(t, name)
-	if n := len(got) - 1; got[0] != "/1" || n < 800 || n > 1200 { // 25 standard deviations off is 1,680
-		t.Errorf("%d of 4000 lines", n)
+	// Lines of different goroutines, or of one that changed its processor, may change places: the order is not promised.
+	count := make(map[string]int)
+	for _, path := range got {
+		count[path]++
+	}
+	if n := count["/some"]; count["/1"] != 1 || count["/no"] != 0 || n < 800 || n > 1200 { // 7 standard deviations
+		t.Errorf("lines: %v", count)
 	}
 }
 

@@ -43,8 +43,15 @@ func fieldRows() (rows []row) {
 		rows = append(rows, one(connectionList, "keeps "+spelled, post("3\r\nabc\r\n0\r\n\r\n", "Connection: "+spelled, "Transfer-Encoding: chunked"), passes(received("POST /p", "abc", "Transfer-Encoding: chunked"))))
 	}
 	for _, c := range [][]string{
-		{"Connection: x-hop", "X-Hop: y"}, {"Connection: X-HOP", "x-hop: y"}, {"X-Hop: y", "Connection: keep-alive, x-hop"}, {"Connection: x-hop", "X-Hop: y", "X-Hop: z"}, {"Connection: keep-alive", "Connection: x-hop", "X-Hop: y"},
-		{"connection:x-hop", "X-Hop: y"}, {"Connection: ,x-hop,", "X-Hop: y"}, {"Connection: a,\tx-hop ,b", "X-Hop: y"}, {"Connection: close-not, x-hop", "X-Hop: y"},
+		{"Connection: x-hop", "X-Hop: y"},
+		{"Connection: X-HOP", "x-hop: y"},
+		{"X-Hop: y", "Connection: keep-alive, x-hop"},
+		{"Connection: x-hop", "X-Hop: y", "X-Hop: z"},
+		{"Connection: keep-alive", "Connection: x-hop", "X-Hop: y"},
+		{"connection:x-hop", "X-Hop: y"},
+		{"Connection: ,x-hop,", "X-Hop: y"},
+		{"Connection: a,\tx-hop ,b", "X-Hop: y"},
+		{"Connection: close-not, x-hop", "X-Hop: y"},
 	} {
 		add(connectionList, fmt.Sprintf("removes %q", c), c, received("GET /f", "", "-X-Hop", "-Connection"))
 	}

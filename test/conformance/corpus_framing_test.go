@@ -125,8 +125,14 @@ func codingRows() (rows []row) {
 		add(fmt.Sprintf("the line %q", field), post("0\r\n\r\n"+smuggled, field), refused("400|501"))
 	}
 	for _, pair := range [][2]string{
-		{"chunked", "chunked"}, {"chunked", "x"}, {"x", "chunked"}, {"chunked", "identity"}, {"identity", "chunked"}, {"gzip", "chunked"},
-		{"chunked", ""}, {"", "chunked"},
+		{"chunked", "chunked"},
+		{"chunked", "x"},
+		{"x", "chunked"},
+		{"chunked", "identity"},
+		{"identity", "chunked"},
+		{"gzip", "chunked"},
+		{"chunked", ""},
+		{"", "chunked"},
 	} {
 		add(fmt.Sprintf("two lines, %q and %q", pair[0], pair[1]),
 			post("0\r\n\r\n"+smuggled, "Transfer-Encoding: "+pair[0], "Transfer-encoding: "+pair[1]), refused("400|501"))

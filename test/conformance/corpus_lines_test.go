@@ -87,11 +87,29 @@ func authorityRows() (rows []row) {
 		add(fmt.Sprintf("Host %q", host), head("GET / HTTP/1.1", "Host: "+host)+smuggled, refused("400"))
 	}
 	for _, lines := range [][]string{
-		{"Host: a.example", "Host: b.example"}, {"Host: a.example", "Host: a.example"}, {"Host: a.example", "host: b.example"}, {"Host: a.example", "HOST:"},
-		{"Host:", "Host: a.example"}, {"Host : a.example"}, {"Host: a.example", "Host : b.example"}, {" Host: a.example"}, {"Host: a.example", " Host: b.example"},
-		{"Host\t: a.example"}, {"Host: a.example\r\n b.example"}, {"Host:\r\n a.example"}, {"X: y"}, {"Host\x00: a.example"}, {"Ho\x00st: a.example"}, {"Host"},
-		{"Host: a.example", "Host\x00: b.example"}, {"X_Host: a.example"}, {"H\xf6st: a.example"}, {"Host;: a.example"}, {"Host: a.example\rHost: b.example"},
-		{"Host: a.example\nHost: b.example"}, {"X: y\nHost: a.example"},
+		{"Host: a.example", "Host: b.example"},
+		{"Host: a.example", "Host: a.example"},
+		{"Host: a.example", "host: b.example"},
+		{"Host: a.example", "HOST:"},
+		{"Host:", "Host: a.example"},
+		{"Host : a.example"},
+		{"Host: a.example", "Host : b.example"},
+		{" Host: a.example"},
+		{"Host: a.example", " Host: b.example"},
+		{"Host\t: a.example"},
+		{"Host: a.example\r\n b.example"},
+		{"Host:\r\n a.example"},
+		{"X: y"},
+		{"Host\x00: a.example"},
+		{"Ho\x00st: a.example"},
+		{"Host"},
+		{"Host: a.example", "Host\x00: b.example"},
+		{"X_Host: a.example"},
+		{"H\xf6st: a.example"},
+		{"Host;: a.example"},
+		{"Host: a.example\rHost: b.example"},
+		{"Host: a.example\nHost: b.example"},
+		{"X: y\nHost: a.example"},
 	} {
 		add(fmt.Sprintf("fields %q", lines), head(append([]string{"GET / HTTP/1.1"}, lines...)...)+smuggled, refused("400"))
 	}

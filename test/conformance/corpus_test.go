@@ -86,10 +86,10 @@ func (o *outcome) refused() bool {
 
 // try runs a row once and returns what was wrong.
 func try(t *testing.T, s *stand, r row, how cut, seed uint64) (problems []string) {
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // cuts, not secrets
+	random := rand.New(rand.NewPCG(seed, 0))
 	var replies *rand.Rand
 	if how != whole {
-		replies = rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // cuts, not secrets
+		replies = rand.New(rand.NewPCG(seed, 1))
 	}
 	wrong := func(format string, arguments ...any) {
 		problems = append(problems, fmt.Sprintf(format, arguments...))

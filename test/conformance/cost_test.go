@@ -90,7 +90,7 @@ func hostile(address, begin, more string) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer nc.Close() //nolint:errcheck // it is the end
+	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(patience))
 	stop := make(chan struct{})
 	var sending sync.WaitGroup
@@ -172,7 +172,7 @@ func ask(client *http.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close()
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		return err
 	}

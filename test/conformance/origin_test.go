@@ -171,7 +171,7 @@ func (o *origin) flush() error {
 	if err != nil {
 		return err
 	}
-	defer last.Close() //nolint:errcheck // it has carried nothing
+	defer last.Close()
 	name := last.LocalAddr().String()
 	accepted := func() bool {
 		return slices.ContainsFunc(o.conns, func(c *originConn) bool { return c.nc.RemoteAddr().String() == name })
@@ -213,7 +213,7 @@ func (o *origin) sendLate(text string) {
 
 func (c *originConn) serve() {
 	defer c.become(gone)
-	defer c.nc.Close() //nolint:errcheck // it is the end
+	defer c.nc.Close()
 	for {
 		c.become(idle)
 		if _, err := c.in.Peek(1); err != nil {

@@ -109,7 +109,7 @@ func TestResponses(t *testing.T) {
 					t.Errorf("the body is %.40q (%d bytes), want %.40q (%d)", body, len(body), tt.body, len(tt.body))
 				}
 				if tt.cut != "" {
-					failure(t, err, tt.cut)
+					_ = failure(t, err, tt.cut)
 				} else if err != nil {
 					t.Error(err)
 				}
@@ -331,7 +331,7 @@ func TestDeadlines(t *testing.T) {
 			e := connect(t)
 			e.script(func() { e.head() })
 			x, _ := request(exchange.GET)
-			failure(t, e.conn.RoundTrip(x, in(short)), exchange.UpstreamTimeout)
+			_ = failure(t, e.conn.RoundTrip(x, in(short)), exchange.UpstreamTimeout)
 			if e.over() {
 				t.Error("the connection is reusable")
 			}
@@ -347,7 +347,7 @@ func TestDeadlines(t *testing.T) {
 				t.Fatal(err)
 			}
 			body, err := read(x)
-			failure(t, err, exchange.UpstreamIdle)
+			_ = failure(t, err, exchange.UpstreamIdle)
 			if body != "hello" {
 				t.Errorf("the body is %q", body)
 			}
@@ -364,7 +364,7 @@ func TestDeadlines(t *testing.T) {
 				down.gone.Store(true)
 				down.timer.Load().Owner.Wake()
 			})
-			failure(t, e.conn.RoundTrip(x, Try{}), exchange.ClientReset)
+			_ = failure(t, e.conn.RoundTrip(x, Try{}), exchange.ClientReset)
 			if e.over() || down.timer.Load() != nil {
 				t.Error("the connection is reusable, or still the client's")
 			}
@@ -376,7 +376,7 @@ func TestDeadlines(t *testing.T) {
 			x, down := request(exchange.GET)
 			down.gone.Store(true)
 			try := in(patience)
-			failure(t, e.conn.RoundTrip(x, try), exchange.ClientReset)
+			_ = failure(t, e.conn.RoundTrip(x, try), exchange.ClientReset)
 			if exchange.Now() >= try.Deadline {
 				t.Error("noticed only when the time was over")
 			}

@@ -210,7 +210,7 @@ func TestExpect(t *testing.T) {
 				t.Errorf("the expectation is missing in %q", head)
 			}
 			if tt.status == 0 {
-				failure(t, err, exchange.UpstreamTimeout)
+				_ = failure(t, err, exchange.UpstreamTimeout)
 			} else if err != nil {
 				t.Fatal(err)
 			} else if x.Response.Status != tt.status {

@@ -110,8 +110,10 @@ func TestStale(t *testing.T) {
 		t.Fatal(err)
 	}
 	readable(t, near)
-	if !stale() || !stale() {
-		t.Error("a connection that was sent something is not stale, or no more after it was asked")
+	for range 2 { // asking changes nothing
+		if !stale() {
+			t.Error("a connection that was sent something is not stale")
+		}
 	}
 	if _, err := near.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)

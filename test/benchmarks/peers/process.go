@@ -194,7 +194,7 @@ func FreeAddrs(n int) (addrs []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:errcheck // it was never served
+		defer l.Close()
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, nil
