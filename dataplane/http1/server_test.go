@@ -332,7 +332,9 @@ func TestInterimLeavesTheBodyItsTime(t *testing.T) {
 	case <-time.After(testPatience):
 		t.Error("the body has all the time of the world")
 		_ = nc.Close()
-		_ = <-r.h.errs
+		if err := <-r.h.errs; err == nil {
+			t.Error("a body that was cut off ended well")
+		}
 	}
 }
 
