@@ -33,7 +33,6 @@ const (
 	ClientReset        Reason = "client_reset"         // 499 in the log: the client went away
 	ClientSlow         Reason = "client_slow"          // the client did not take the response in time
 	Overload           Reason = "too_many_connections" // 503: limits.max_connections is reached
-	Draining           Reason = "draining"             // 503: the proxy is stopping
 	Redirected         Reason = "redirect"             // 3xx by a redirect filter
 	HealthEndpoint     Reason = "health_endpoint"      // 200 or 503 by health_path
 	TunnelIdle         Reason = "tunnel_idle"          // an upgraded connection was idle for too long
