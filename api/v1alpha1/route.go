@@ -181,7 +181,7 @@ type RedirectFilter struct {
 	// +kubebuilder:example="www.example.com"
 	Host *string `json:"host,omitempty"`
 
-	// Port of the location. Unset: the scheme's own if `scheme` or `host` is set, else the request's.
+	// Port of the location. Unset: the scheme's own if `scheme` is set, else the request's.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	// +kubebuilder:example=8443
