@@ -21,8 +21,8 @@ import (
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// newLogger makes the process log as the environment wants it.
-func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
+// environmentLevel returns the level that the environment asks for, and with an error the variable that is wrong.
+func environmentLevel() (*telemetry.Level, string, error) {
 	level := telemetry.NewLevel()
 	for _, variable := range []string{"LOG_LEVEL", "RUST_LOG"} {
 		value := os.Getenv(variable)
@@ -33,10 +33,16 @@ func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
 		if err == nil {
 			err = level.Set(name)
 		}
-		if err != nil {
-			return logr.Logger{}, nil, fmt.Errorf("%s: %w", variable, err)
-		}
-		break
+		return level, variable, err
+	}
+	return level, "", nil
+}
+
+// newLogger makes the process log as the environment wants it.
+func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
+	level, variable, err := environmentLevel()
+	if err != nil {
+		return logr.Logger{}, nil, fmt.Errorf("%s: %w", variable, err)
 	}
 	o := telemetry.LogOptions{Level: level, Writer: stderr, Stacks: os.Getenv("RUST_BACKTRACE") != "0"}
 	if file, ok := stderr.(*os.File); ok {

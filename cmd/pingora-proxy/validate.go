@@ -26,8 +26,12 @@ type serviceReport struct {
 // validate checks a configuration: problems go to stderr, a line each; of a good one, each service gets a line.
 func validate(source standalone.Options, output string, verbose bool, stdout, stderr io.Writer) error {
 	loaded, problems := standalone.Load(source)
+	// What would keep the proxy from starting is no good configuration, although it is not part of the file.
+	if _, variable, err := environmentLevel(); err != nil {
+		problems = append(problems, standalone.Problem{File: "environment", Path: variable, Message: err.Error()})
+	}
 	r := report{Report: standalone.NewReport(problems)}
-	if loaded != nil {
+	if len(problems) == 0 {
 		for _, s := range loaded.Services {
 			upstreams := len(s.Spec.Upstreams) + len(s.Spec.Backends)
 			for _, route := range s.Spec.Routes {

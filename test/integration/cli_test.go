@@ -52,6 +52,9 @@ func TestExitCodes(t *testing.T) {
 		{"-t --limits-max-headers many -c " + good, nil, 1, "", "command line: --limits-max-headers: must be an integer"},
 		{"-t -c " + good, []string{"PINGORA_LIMITS_MAX_HEADERS=1"}, 1, "", "environment: PINGORA_LIMITS_MAX_HEADERS: must be greater than or equal to 8"},
 		{"-t -c " + good, []string{"WORKER_THREADS=two"}, 1, "", "environment: WORKER_THREADS: must be an integer"},
+		{"-t -c " + good, []string{"LOG_LEVEL=loud"}, 1, "", "environment: LOG_LEVEL: unknown log level \"loud\""},
+		{"-t -c " + good, []string{"LOG_LEVEL=info", "RUST_LOG=loud"}, 0, "valid: 1 service\n", ""}, // the first one counts
+		{"-t -c " + bad, []string{"RUST_LOG=loud"}, 1, "", "environment: RUST_LOG: unknown log level \"loud\""},
 		{"-c " + good, []string{"LOG_LEVEL=loud"}, 1, "", `LOG_LEVEL: unknown log level "loud"`},
 		{"-c " + good, []string{"RUST_LOG=loud"}, 1, "", `RUST_LOG: unknown log level "loud"`},
 		{"--listen :8080", nil, 2, "", "--listen and --upstream go together"},
