@@ -33,7 +33,6 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	empty    *sync.Cond
-	tunnels  atomic.Int64
 }
 
 // NewServer returns a Server that gives every request to handler.
@@ -67,9 +66,6 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	}
 	s.mu.Unlock()
 }
-
-// Tunnels returns how many upgraded connections are open.
-func (s *Server) Tunnels() int64 { return s.tunnels.Load() }
 
 // Drain lets every connection end: from now on responses say Connection: close, and a connection that has been silent
 // for idleGrace is closed. It does not wait.

@@ -20,8 +20,6 @@ var errTunnelIdle = errors.New("the tunnel was idle")
 func (c *conn) tunnel(x *exchange.Exchange) error {
 	r, w, far := &x.Response, c.w, x.Response.Tunnel
 	c.closing = true
-	c.srv.tunnels.Add(1)
-	defer c.srv.tunnels.Add(-1)
 	r.Header.AddIDString(exchange.Connection, "Upgrade")
 	w.out = codec.AppendResponseHead(w.out[:0], r, codec.NoBody)
 	w.out = append(w.out, far.Buffered()...)

@@ -43,9 +43,6 @@ func (p *Proxy) Use(c *Configuration, replaced func()) {
 	old.leave()
 }
 
-// Current returns the configuration in use.
-func (p *Proxy) Current() *Configuration { return p.current.Load() }
-
 // enter returns the current configuration, which stays in use until leave.
 func (p *Proxy) enter() *Configuration {
 	for {
