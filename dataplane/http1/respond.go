@@ -206,7 +206,7 @@ func (c *conn) copyResponse(x *exchange.Exchange, framing codec.Framing) error {
 	buf := wire.GetBuffer()
 	defer buf.Put()
 	for {
-		n, readErr := body.Read(buf.Data())
+		n, readErr := buf.Fill(body)
 		x.Record.BytesOut += int64(n)
 		out := buf.Frame(n, framing == codec.ChunkedBody)
 		ended := readErr == io.EOF || readErr == nil && body.Ended()

@@ -10,6 +10,7 @@ import (
 func stripRequest(r *exchange.Request) {
 	h := &r.Header
 	stripListed(h)
+	h.Del("Proxy") // no field of HTTP, but CGI programs take it for the variable HTTP_PROXY
 	for _, id := range [...]exchange.ID{
 		exchange.Connection, exchange.KeepAlive, exchange.ProxyConnection, exchange.TE, exchange.ProxyAuthorization,
 		exchange.HTTP2Settings,

@@ -34,20 +34,36 @@ func identify(x *exchange.Exchange, trusted []netip.Prefix) {
 		for _, id := range forwardingFields {
 			h.DelID(id)
 		}
-		dropForwarded(h)
+		dropAliases(h)
 	}
 	x.MakeRequestID()
 	h.SetID(exchange.XRequestID, x.RequestID)
 }
 
-// dropForwarded removes every other field whose name begins with X-Forwarded: an endpoint may believe X-Forwarded-User or
-// X-Forwarded-Ssl too.
-func dropForwarded(h *exchange.Header) {
+// aliases are the fields with which other proxies and their clouds say what the forwarding fields say.
+var aliases = [...]string{
+	"True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Original-Host",
+	"X-Original-Forwarded-For", "X-Original-URI", "X-Url-Scheme", "Front-End-Https",
+}
+
+// dropAliases removes what an endpoint may believe in the place of the forwarding fields: their aliases, and every other
+// field whose name begins with X-Forwarded, such as X-Forwarded-User or X-Forwarded-Ssl.
+func dropAliases(h *exchange.Header) {
 	const prefix = "X-Forwarded"
 	for i := range h.Len() {
-		if id, name, _, ok := h.At(i); ok && id == exchange.Other && len(name) >= len(prefix) &&
-			exchange.EqualFold(name[:len(prefix)], prefix) {
+		id, name, _, ok := h.At(i)
+		if !ok || id != exchange.Other {
+			continue
+		}
+		if len(name) >= len(prefix) && exchange.EqualFold(name[:len(prefix)], prefix) {
 			h.RemoveAt(i)
+			continue
+		}
+		for _, alias := range aliases {
+			if exchange.EqualFold(name, alias) {
+				h.RemoveAt(i)
+				break
+			}
 		}
 	}
 }
@@ -121,7 +137,12 @@ func addForwarding(x *exchange.Exchange, c *Configuration) {
 	} else {
 		h.AddID(exchange.XForwardedFor, x.Conn.RemoteIP)
 	}
-	if !h.Has(exchange.XForwardedProto) {
+	if proto := h.Value(exchange.XForwardedProto); exchange.EqualFold(proto, "https") || exchange.EqualFold(proto, "http") {
+		if first := h.Next(exchange.XForwardedProto, 0); h.Next(exchange.XForwardedProto, first+1) >= 0 {
+			h.SetID(exchange.XForwardedProto, proto) // one word: two would be read differently
+		}
+	} else {
+		h.DelID(exchange.XForwardedProto)
 		h.AddIDString(exchange.XForwardedProto, scheme(x))
 	}
 	if !h.Has(exchange.XForwardedHost) && len(r.Host) > 0 {

@@ -76,6 +76,8 @@ func fieldRows() (rows []row) {
 	for _, name := range []string{
 		"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Uri", "X-Real-IP", "X-Original-URL", "X-Rewrite-URL",
 		"X-Forwarded-Scheme", "X-Forwarded-Ssl", "X-Forwarded-By", "X-Forwarded-Path", "X-Forwarded-User", "X-Forwarded",
+		"True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Original-Host",
+		"X-Original-Forwarded-For", "X-Original-URI", "X-Url-Scheme", "Front-End-Https", "Proxy",
 	} {
 		dropped := received("GET /f", "", "~"+name+": evil.example")
 		switch name {

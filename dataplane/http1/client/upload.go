@@ -79,7 +79,7 @@ func (u *upload) send(x *exchange.Exchange) error {
 			u.last.Store(true)
 			return nil
 		}
-		n, err := body.Read(buf.Data())
+		n, err := buf.Fill(body)
 		if err != nil && err != io.EOF {
 			return err
 		}

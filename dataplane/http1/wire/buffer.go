@@ -3,6 +3,7 @@ package wire
 import (
 	"sync"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 )
 
@@ -27,6 +28,23 @@ func (b *Buffer) Put() { buffers.Put(b) }
 
 // Data is where a body is read to, so that Frame finds room around it.
 func (b *Buffer) Data() []byte { return b[room : room+BufferSize] }
+
+// Fill reads once from body into Data, and takes what else is at hand then without waiting: chunks of a byte each leave
+// together, and not with a system call each.
+func (b *Buffer) Fill(body exchange.Body) (int, error) {
+	p := b.Data()
+	n, err := body.Read(p)
+	for err == nil && n < len(p) {
+		at := body.Buffered()
+		if len(at) == 0 {
+			break
+		}
+		k := copy(p[n:], at)
+		body.Skip(k)
+		n += k
+	}
+	return n, err
+}
 
 // Frame returns the first n bytes of Data as they are written: as a chunk where chunked is set, with its size line put in
 // front and nothing copied. What it returns has room behind it for a last chunk.

@@ -2,9 +2,12 @@ package wire
 
 import (
 	"bytes"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 )
 
 func TestFrame(t *testing.T) {
@@ -45,4 +48,33 @@ func boolToInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// pieces is a body of which one byte is at hand at a time, as chunks of a byte each are.
+type pieces struct{ exchange.Bytes }
+
+func (p *pieces) Buffered() []byte {
+	all := p.Bytes.Buffered()
+	return all[:min(1, len(all))]
+}
+
+func (p *pieces) Read(b []byte) (int, error) { return p.Bytes.Read(b[:1]) }
+
+func TestFillGathersPieces(t *testing.T) {
+	want := strings.Repeat("0123456789", BufferSize/10+1)
+	body := &pieces{}
+	body.Reset([]byte(want + "rest"))
+	b := GetBuffer()
+	defer b.Put()
+	n, err := b.Fill(body)
+	if err != nil || n != BufferSize || !strings.HasPrefix(want+"rest", string(b.Data()[:n])) {
+		t.Fatalf("%d bytes, %v, %.20q; want a full buffer", n, err, b.Data())
+	}
+	n, err = b.Fill(body)
+	if got := string(b.Data()[:n]); err != nil || got != (want + "rest")[BufferSize:] {
+		t.Fatalf("%q, %v; want what was left", got, err)
+	}
+	if n, err = b.Fill(body); n != 0 || err != io.EOF {
+		t.Fatalf("%d, %v; want the end", n, err)
+	}
 }
