@@ -62,7 +62,7 @@ func New(o Options) *DataPlane {
 	}
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
-	d.proxy = proxy.New(o.Metrics, d.access)
+	d.proxy = proxy.New(o.Metrics, d.access, o.Log.WithName("proxy"))
 	d.clusters = upstream.New(upstream.Options{
 		Log: o.Log.WithName("upstream"), Observer: observer{o.Metrics}, Sweeper: d.sweeper,
 	})

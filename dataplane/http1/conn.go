@@ -261,6 +261,8 @@ func (c *conn) refuse(err error) {
 	c.timer.Set(0)
 	head := &codec.HeadError{Status: 400, Reason: exchange.BadRequest}
 	errors.As(err, &head)
+	c.srv.log.V(1).Info("a request was refused", "status", head.Status, "reason", head.Reason, "detail", head.Detail,
+		"client", c.facts.Remote.String())
 	x := &c.w.x
 	x.Conn, x.Downstream = &c.facts, c
 	x.Record.Start = c.started

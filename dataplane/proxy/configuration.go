@@ -3,6 +3,8 @@ package proxy
 import (
 	"sync/atomic"
 
+	"github.com/go-logr/logr"
+
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
@@ -11,12 +13,13 @@ import (
 type Proxy struct {
 	metrics *telemetry.Metrics
 	access  *telemetry.AccessLog
+	log     logr.Logger
 	current atomic.Pointer[Configuration]
 }
 
-// New returns a Proxy that answers 404 until Use.
-func New(metrics *telemetry.Metrics, access *telemetry.AccessLog) *Proxy {
-	p := &Proxy{metrics: metrics, access: access}
+// New returns a Proxy that answers 404 until Use. What single requests failed of goes to log, at level debug.
+func New(metrics *telemetry.Metrics, access *telemetry.AccessLog, log logr.Logger) *Proxy {
+	p := &Proxy{metrics: metrics, access: access, log: log}
 	p.current.Store(&Configuration{Table: &router.Table{}})
 	return p
 }

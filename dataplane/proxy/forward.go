@@ -81,6 +81,8 @@ func (p *Proxy) attempt(
 		endpoint.Report(0, failure)
 		p.metrics.UpstreamError(failure.Reason)
 	}
+	p.log.V(1).Info("a try failed", "reason", failure.Reason, "error", failure.Err, "request_id", string(x.RequestID),
+		"route", s.ID(), "endpoint", x.Record.Upstream.String(), "attempt", x.Record.Attempts)
 	return failure
 }
 

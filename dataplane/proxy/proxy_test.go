@@ -275,7 +275,7 @@ func newRig(t testing.TB, dial func(context.Context, netip.AddrPort) (net.Conn, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(m, access)
+	p := New(m, access, logr.Discard())
 	p.Use(&Configuration{Table: table}, func() {})
 	return &rig{p, cs, m}
 }
