@@ -19,8 +19,8 @@ type work struct {
 	small      []byte // in's usual buffer, back when a larger one has served
 }
 
-// workPool: without it, and its like for the endpoint's side, a tiny exchange allocates 26 KiB, and 40,000 of them a
-// second keep the collector at 30 % of a core.
+// workPool: without it, and its like for the endpoint's side, a tiny exchange allocates 26 KiB of
+// buffers: 1.5 GB a second at the 60,000 requests that one core serves.
 var workPool = sync.Pool{New: func() any {
 	w := &work{in: make([]byte, requestBuffer), out: make([]byte, 0, requestBuffer)}
 	w.small = w.in

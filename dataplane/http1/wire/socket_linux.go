@@ -8,8 +8,8 @@ import (
 )
 
 // The three calls below are recv(2) and send(2) on sockets that never block. Two things make them cheaper than
-// syscall.Read and syscall.Write, together 7 % of the CPU of a tiny exchange: the kernel skips the file layer, and
-// RawSyscall skips telling Go's scheduler about a call that cannot wait.
+// syscall.Read and syscall.Write: the kernel skips the file layer, whose vfs_read and vfs_write alone had 5 % of the samples
+// of a profile (perf, 400 clients, tiny responses), and RawSyscall skips telling Go's scheduler about a call that cannot wait.
 
 // Recv reads from a socket without waiting.
 func Recv(fd int, p []byte) (int, error) { return recvFlags(fd, p, unix.MSG_DONTWAIT) }
