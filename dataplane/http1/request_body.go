@@ -166,10 +166,10 @@ func (b *requestBody) timedOut() error {
 	switch {
 	case b.canceled.Load():
 		return wire.ErrCanceled
+	case c.timer.Expired(): // first: an interim response that this wakes in the middle of its write aborts the connection
+		return errBodyTimeout
 	case c.aborted.Load():
 		return errClientGone
-	case c.timer.Expired():
-		return errBodyTimeout
 	}
 	_ = c.nc.SetDeadline(time.Time{})
 	if b.canceled.Load() || c.aborted.Load() { // meanwhile, and its deadline is overwritten
