@@ -1,0 +1,118 @@
+package dataplane
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A BindError lists the addresses that a configuration names and that cannot be had. A configuration without them may
+// be applied instead.
+type BindError struct{ Failures []BindFailure }
+
+// A BindFailure is one address, as the configuration spells it, and why it cannot be bound.
+type BindFailure struct {
+	Address string
+	Err     error
+}
+
+// Error implements error.
+func (e *BindError) Error() string {
+	texts := make([]string, len(e.Failures))
+	for i, f := range e.Failures {
+		texts[i] = f.Err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap returns the causes.
+func (e *BindError) Unwrap() []error {
+	causes := make([]error, len(e.Failures))
+	for i, f := range e.Failures {
+		causes[i] = f.Err
+	}
+	return causes
+}
+
+// bind opens the addresses of s that are not open, and says which of the open ones s does not name. A new address may
+// overlap one that goes (0.0.0.0:80 and 10.0.0.1:80): then that one's socket is closed first, and opened again where
+// the new one cannot be had. The error is a *BindError with everything that cannot be had.
+func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed map[string]*openListener, err error) {
+	all, closed = make(map[string]*openListener), make(map[string]*openListener)
+	for address, l := range d.open {
+		closed[address] = l
+	}
+	for _, l := range s.Listeners {
+		if live := d.open[l.Address]; live != nil {
+			all[l.Address] = live
+			delete(closed, l.Address)
+		}
+	}
+	var failures []BindFailure
+	for _, l := range s.Listeners {
+		if all[l.Address] != nil {
+			continue
+		}
+		made, err := listener.Open(ctx, l.Address, &d.gate, d.log)
+		if err != nil {
+			for address, going := range closed {
+				if samePort(address, l.Address) {
+					going.Close()
+				}
+			}
+			made, err = listener.Open(ctx, l.Address, &d.gate, d.log)
+		}
+		if err != nil {
+			failures = append(failures, BindFailure{Address: l.Address, Err: err})
+			continue
+		}
+		all[l.Address] = &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
+	}
+	if len(failures) > 0 {
+		d.unbind(ctx, all, closed)
+		return nil, nil, &BindError{Failures: failures}
+	}
+	return all, closed, nil
+}
+
+// unbind takes a bind back.
+func (d *DataPlane) unbind(ctx context.Context, all, closed map[string]*openListener) {
+	for address, l := range all {
+		if d.open[address] != l {
+			l.Close()
+			d.slots[l.slot] = false
+		}
+	}
+	for address, l := range closed {
+		if !l.Closed() {
+			continue
+		}
+		again, err := listener.Open(ctx, address, &d.gate, d.log)
+		if err != nil {
+			d.log.Error(err, "an address that was in use cannot be opened again", "address", address)
+			continue
+		}
+		l.Listener = again
+		d.accept(l)
+	}
+}
+
+func samePort(a, b string) bool {
+	_, portA, errA := net.SplitHostPort(a)
+	_, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB
+}
+
+func (d *DataPlane) takeSlot() int {
+	for i, taken := range d.slots {
+		if !taken {
+			d.slots[i] = true
+			return i
+		}
+	}
+	d.slots = append(d.slots, true)
+	return len(d.slots) - 1
+}
