@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,13 @@ type Options struct {
 	Log      logr.Logger
 	Metrics  *telemetry.Metrics
 	Resolver resolver.Options
+
+	// Permit is asked about an address before every connection to an endpoint: of requests, retries and health checks,
+	// after names were resolved. An error says why it may not be reached. nil: every address may.
+	Permit func(addr netip.Addr) error
+	// OnEjected is told of endpoints that failed too many requests in a row, and get none for a while. It is called from
+	// one goroutine, which no request waits for; a slow one misses some. nil: nobody asks.
+	OnEjected func(cluster string, endpoint netip.AddrPort)
 }
 
 // A DataPlane serves requests. Make one with New, run it with Run, and give it a configuration with Apply, before or
@@ -63,8 +71,14 @@ func New(o Options) *DataPlane {
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
 	d.proxy = proxy.New(o.Metrics, d.access, o.Log.WithName("proxy"))
+	watch := observer{metrics: o.Metrics}
+	var waiting chan ejected
+	if o.OnEjected != nil {
+		waiting = make(chan ejected, maxEjected)
+		watch.ejected = waiting
+	}
 	d.clusters = upstream.New(upstream.Options{
-		Log: o.Log.WithName("upstream"), Observer: observer{o.Metrics}, Sweeper: d.sweeper,
+		Log: o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
 	d.checker = health.New()
 	d.names = newNames(o.Resolver, d.resolved)
@@ -73,6 +87,9 @@ func New(o Options) *DataPlane {
 	d.stop = stop
 	d.running.Go(func() { d.sweeper.Run(ctx) })
 	d.running.Go(func() { d.clusters.Run(ctx) })
+	if o.OnEjected != nil {
+		d.running.Go(func() { report(ctx, waiting, o.OnEjected) })
+	}
 	return d
 }
 

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
@@ -29,8 +30,21 @@ func (d *DataPlane) eachUpstream(yield func(upstream string, healthy bool)) {
 	}
 }
 
-// observer counts what happens to endpoints.
-type observer struct{ metrics *telemetry.Metrics }
+// observer counts what happens to endpoints, and passes ejections on.
+type observer struct {
+	metrics *telemetry.Metrics
+	ejected chan<- ejected // nil: nobody asks
+}
+
+// An ejected endpoint, for Options.OnEjected.
+type ejected struct {
+	cluster  string
+	endpoint netip.AddrPort
+}
+
+// maxEjected is how many ejections may wait for OnEjected. What comes on top is left out: the request that caused it
+// must not wait.
+const maxEjected = 256
 
 func (o observer) EndpointHealth(_ string, _ netip.AddrPort, healthy bool, _ string) {
 	if !healthy {
@@ -38,8 +52,24 @@ func (o observer) EndpointHealth(_ string, _ netip.AddrPort, healthy bool, _ str
 	}
 }
 
-func (o observer) EndpointEjected(_ string, _ netip.AddrPort, _ string, _ time.Duration) {
+func (o observer) EndpointEjected(cluster string, endpoint netip.AddrPort, _ string, _ time.Duration) {
 	o.metrics.Eject("consecutive_errors")
+	select {
+	case o.ejected <- ejected{cluster, endpoint}:
+	default:
+	}
+}
+
+// report calls tell for each ejection until ctx is over.
+func report(ctx context.Context, waiting <-chan ejected, tell func(cluster string, endpoint netip.AddrPort)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-waiting:
+			tell(e.cluster, e.endpoint)
+		}
+	}
 }
 
 func (o observer) EndpointReturned(string, netip.AddrPort) {}

@@ -32,6 +32,9 @@ type Options struct {
 	MaxIdle    int           // idle connections per endpoint; 0: 1024
 	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s
 
+	// Permit is asked about an endpoint's address before every dial, health checks included; an error says why it may not
+	// be reached. nil: every address may.
+	Permit func(addr netip.Addr) error
 	// Dial opens a connection; nil: a net.Dialer.
 	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }

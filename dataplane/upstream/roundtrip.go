@@ -103,7 +103,13 @@ func (e *Endpoint) dialFor(x *exchange.Exchange, t Try) (net.Conn, error) {
 // Dial opens a connection to the endpoint that belongs to the caller. Go sets TCP_NODELAY on it. An error is an
 // *exchange.Failure.
 func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
-	nc, err := e.cluster.owner.options.Dial(ctx, e.addr)
+	o := &e.cluster.owner.options
+	if o.Permit != nil {
+		if err := o.Permit(e.addr.Addr()); err != nil {
+			return nil, &exchange.Failure{Reason: exchange.AddressNotAllowed, Err: err}
+		}
+	}
+	nc, err := o.Dial(ctx, e.addr)
 	if err == nil {
 		return nc, nil
 	}
