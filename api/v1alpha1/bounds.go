@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -35,7 +36,7 @@ func checkBounds(path *field.Path, v reflect.Value) field.ErrorList {
 		at := child(path, name)
 		b := boundsOf(t.Name(), name)
 		if v.Field(i).IsZero() {
-			if b.required {
+			if b.required && f.Type != reflect.TypeFor[intstr.IntOrString]() { // which has no zero of its own: its owner checks it
 				errs = append(errs, field.Required(at, "must be set"))
 			}
 			continue
@@ -54,6 +55,9 @@ func checkValue(path *field.Path, v reflect.Value, b bounds) field.ErrorList {
 		}
 		return checkValue(path, v.Elem(), b)
 	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[intstr.IntOrString]() {
+			return nil // its owner checks it
+		}
 		return checkBounds(path, v)
 	case reflect.Slice:
 		if n := v.Len(); b.maxItems > 0 && n > b.maxItems {

@@ -47,6 +47,9 @@ func (g *Globals) SetDefaults() {
 // SetDefaults fills in what is unset. Fields of routes that inherit the service's settings stay unset.
 func (s *ProxyServiceSpec) SetDefaults(from Origin) {
 	fill(&s.TLS, false)
+	if s.TLSConfig != nil {
+		fill(&s.TLSConfig.MinVersion, TLS12)
+	}
 	setBackends(s.Backends)
 	fill(&s.HealthCheck, HealthCheck{})
 	s.HealthCheck.SetDefaults()

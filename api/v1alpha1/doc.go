@@ -6,6 +6,8 @@
 // beside the fields; the generator turns them into zz_generated.bounds.go (which Validate reads), into the configuration
 // reference and into the JSON Schema. Reading files is left to controllers/standalone, and making runtime models of
 // these types to controllers/translate.
+// +kubebuilder:object:generate=true
+// +groupName=pingora-proxy.dev
 package v1alpha1
 
 //go:generate go run ./gen

@@ -3,7 +3,7 @@ package v1alpha1
 // Route says which requests it takes and what becomes of them.
 type Route struct {
 	// Name of the route in logs, metrics and messages. Unique within its service.
-	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:example="api-v2"
 	// +required
 	Name string `json:"name,omitempty"`
@@ -64,6 +64,7 @@ const (
 )
 
 // PathMatch is a condition on the normalised path of a request, without its query.
+// +kubebuilder:validation:XValidation:rule="has(self.type) && self.type == 'Regex' || !has(self.value) || self.value.startsWith('/')",message="must start with '/'",fieldPath=".value"
 type PathMatch struct {
 	// Type is `Exact`, `Prefix` (whole segments: `/api` matches `/api` and `/api/x`, not `/apix`), or `Regex` (RE2 syntax,
 	// found anywhere in the path unless anchored with `^` and `$`).
@@ -104,8 +105,7 @@ type ValueMatch struct {
 }
 
 // Filter is one step on the way of a request. Exactly one of its fields is set.
-// +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:MaxProperties=1
+// +kubebuilder:validation:XValidation:rule="[has(self.requestHeaders), has(self.responseHeaders), has(self.rewrite), has(self.redirect)].filter(x, x).size() == 1",message="exactly one filter must be set per list entry"
 type Filter struct {
 	// RequestHeaders changes header fields of the request before it is forwarded.
 	RequestHeaders *HeaderFilter `json:"requestHeaders,omitempty"`

@@ -1,6 +1,10 @@
 package v1alpha1
 
+import "k8s.io/apimachinery/pkg/util/intstr"
+
 // ProxyServiceSpec is one proxied service: where it listens, which requests it takes and where they go.
+// +kubebuilder:validation:XValidation:rule="has(self.upstreams) && size(self.upstreams) > 0 || has(self.backends) && size(self.backends) > 0 || has(self.routes) && size(self.routes) > 0 && self.routes.all(r, has(r.backends) && size(r.backends) > 0 || has(r.filters) && r.filters.exists(f, has(f.redirect)))",message="set `upstreams` or `backends`, or give every route its own backends or a redirect"
+// +kubebuilder:validation:XValidation:rule="!has(self.tlsConfig) || has(self.tls) && self.tls",message="`tls` must be true when `tlsConfig` is set",fieldPath=".tlsConfig"
 type ProxyServiceSpec struct {
 	// Name of the service in logs, metrics and messages: letters, digits, `-`, `_` and `.`, beginning and ending with a
 	// letter or a digit. Unique within a configuration.
@@ -8,10 +12,18 @@ type ProxyServiceSpec struct {
 	// +kubebuilder:example="admin-portal"
 	Name string `json:"name,omitempty"`
 
+	// ClassName names the installation of the proxy that serves the object: the one that runs with `--class` of the same
+	// name. Unset: `default`. Only in a custom resource.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:example="internal"
+	ClassName *string `json:"className,omitempty"`
+
 	// BindAddress is the IP address and port to listen on. `0.0.0.0:8080` listens on every IPv4 address, `:8080` on every
 	// address. Services with the same address share it as virtual hosts. Port 0, in a file only, picks a free port, which
 	// is logged and shown by the admin API.
 	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(\\\\[[0-9a-fA-F:.]+\\\\]|[0-9.]*):[0-9]+$')",message="must be an IP address and a port, such as `0.0.0.0:8080` or `[::]:8080`"
+	// +kubebuilder:validation:XValidation:rule="!self.matches(':[0-9]+$') || self.matches(':[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="port must be between 1 and 65535"
 	// +kubebuilder:example="0.0.0.0:6188"
 	// +required
 	BindAddress string `json:"bindAddress,omitempty"`
@@ -23,8 +35,12 @@ type ProxyServiceSpec struct {
 	// +kubebuilder:example={shop.example.com, "*.shop.example.com"}
 	Hosts []string `json:"hosts,omitempty"`
 
-	// TLS towards clients. Only `false` is supported by this version; `true` is refused.
+	// TLS terminates TLS at `bindAddress`. Without certificates a standalone file gets a self-signed one, and a custom
+	// resource none: its handshakes fail.
 	TLS *bool `json:"tls,omitempty"`
+
+	// TLSConfig says how TLS is terminated. Only allowed with `tls: true`.
+	TLSConfig *TLSConfig `json:"tlsConfig,omitempty"`
 
 	// Upstreams are the addresses that requests are forwarded to, `host:port` each. An IPv6 address stands in brackets. A
 	// DNS name is resolved again when its time to live ends. An entry is the same as an entry of `backends` of weight 1.
@@ -64,6 +80,7 @@ type ProxyServiceSpec struct {
 	// conditions, then most query conditions; then the first in the list. What no route takes goes to the service's own
 	// `upstreams` and `backends`, under the route name `default`; without any it is answered with 404.
 	// +kubebuilder:validation:MaxItems=512
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.name == b.name))",message="duplicate route name"
 	// +listType=map
 	// +listMapKey=name
 	Routes []Route `json:"routes,omitempty"`
@@ -79,13 +96,17 @@ const (
 	RoleBackup  BackendRole = "Backup"
 )
 
-// Backend is one address that requests are forwarded to, over plaintext HTTP/1.1.
+// Backend is where requests are forwarded to, over plaintext HTTP/1.1. Exactly one of `service` and `address` is set.
+// +kubebuilder:validation:XValidation:rule="has(self.service) != has(self.address)",message="exactly one of `service` or `address` must be set"
 type Backend struct {
+	// Service is a Kubernetes Service, whose endpoints requests are forwarded to directly. Its weight is shared by all of
+	// its endpoints, however many they are. Only in a custom resource.
+	Service *BackendService `json:"service,omitempty"`
+
 	// Address is `host:port`. An IPv6 address stands in brackets. A DNS name is resolved again when its time to live ends;
 	// its weight is shared by all of its addresses, however many they are.
 	// +kubebuilder:validation:MaxLength=260
 	// +kubebuilder:example="10.0.0.9:3002"
-	// +required
 	Address string `json:"address,omitempty"`
 
 	// Weight is the share of requests, relative to the others of the same role. 0: none.
@@ -96,6 +117,29 @@ type Backend struct {
 
 	// Role is `Primary`, or `Backup` for one that serves only when no primary can.
 	Role *BackendRole `json:"role,omitempty"`
+}
+
+// BackendService names a port of a Kubernetes Service.
+type BackendService struct {
+	// Name of the Service.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:example="shop"
+	// +required
+	Name string `json:"name,omitempty"`
+
+	// Namespace of the Service. Another one than the object's needs a ReferenceGrant there. Unset: the object's.
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:example="backends"
+	Namespace *string `json:"namespace,omitempty"`
+
+	// Port of the Service, by its number or its name.
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="type(self) != int || self >= 1 && self <= 65535",message="port must be between 1 and 65535, or the name of a port"
+	// +kubebuilder:example=8080
+	// +required
+	Port intstr.IntOrString `json:"port,omitzero"`
 }
 
 // Algorithm picks an endpoint for a request.
@@ -179,11 +223,13 @@ const (
 // HealthCheck says how endpoints are watched. A new endpoint counts as healthy until its first check.
 type HealthCheck struct {
 	// TimeoutMs is the time that a check may take, in milliseconds.
+	// +kubebuilder:validation:XValidation:rule="self >= 1",message="must be greater than or equal to 1"
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=600000
 	TimeoutMs *int32 `json:"timeoutMs,omitempty"`
 
 	// FrequencySecs is the time from one check to the next, in seconds.
+	// +kubebuilder:validation:XValidation:rule="self >= 1",message="must be greater than or equal to 1"
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	FrequencySecs *int32 `json:"frequencySecs,omitempty"`

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
 
 func invalid(path *field.Path, value any, detail string) *field.Error {
@@ -35,7 +37,7 @@ func (g *Globals) Validate(path *field.Path) field.ErrorList {
 	metricsPath := child(path, "metrics").Child("bindAddress")
 	metrics, err := bindOrOff(metricsPath, g.Metrics.BindAddress)
 	errs = append(errs, err...)
-	if admin.IsValid() && metrics.IsValid() && Overlap(admin, metrics) {
+	if admin.IsValid() && metrics.IsValid() && syntax.Overlap(admin, metrics) {
 		errs = append(errs, invalid(metricsPath, *g.Metrics.BindAddress, "is taken by the admin API already; choose another port"))
 	}
 	if p := g.AccessLog.Path; p != nil && (*p == "" || strings.ContainsRune(*p, 0)) {
@@ -53,7 +55,7 @@ func bindOrOff(path *field.Path, s *string) (netip.AddrPort, field.ErrorList) {
 	if s == nil || *s == Off {
 		return netip.AddrPort{}, nil
 	}
-	a, err := ParseBindAddress(*s)
+	a, err := syntax.ParseBindAddress(*s)
 	if err != nil {
 		return a, field.ErrorList{invalid(path, *s, err.Error()+"; `off` turns it off")}
 	}
@@ -66,23 +68,27 @@ func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorLi
 	errs = append(errs, checkName(child(path, "name"), s.Name)...)
 	errs = append(errs, s.checkBindAddress(child(path, "bindAddress"), from)...)
 	errs = append(errs, checkHosts(child(path, "hosts"), s.Hosts)...)
-	if s.TLS != nil && *s.TLS {
-		errs = append(errs, invalid(child(path, "tls"), true,
-			"TLS is not supported by this version; set it to false and terminate TLS in front of the proxy"))
+	if c := s.ClassName; c != nil {
+		if from == FromFile {
+			errs = append(errs, field.Forbidden(child(path, "className"), "is only allowed in a custom resource"))
+		} else {
+			errs = append(errs, checkName(child(path, "className"), *c)...)
+		}
 	}
-	errs = append(errs, s.checkUpstreams(path)...)
+	errs = append(errs, s.checkTLS(path, from)...)
+	errs = append(errs, s.checkUpstreams(path, from)...)
 	errs = append(errs, s.HealthCheck.validate(child(path, "healthCheck"))...)
 	errs = append(errs, s.Retry.validate(child(path, "retry"))...)
 	if s.ClientIP != nil {
 		at := child(path, "clientIP").Child("trustedProxies")
 		for i, n := range s.ClientIP.TrustedProxies {
-			if _, err := ParseNetwork(n); err != nil {
+			if _, err := syntax.ParseNetwork(n); err != nil {
 				errs = append(errs, invalid(at.Index(i), n, err.Error()))
 			}
 		}
 	}
 	if p := s.HealthPath; p != nil && *p != Off {
-		if detail := checkPath(*p); detail != "" {
+		if detail := syntax.CheckPath(*p); detail != "" {
 			errs = append(errs, invalid(child(path, "healthPath"), *p, detail+"; `off` turns it off"))
 		}
 	}
@@ -94,7 +100,7 @@ func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorLi
 		} else {
 			names[name] = true
 		}
-		errs = append(errs, s.Routes[i].validate(at, s.Hosts)...)
+		errs = append(errs, s.Routes[i].validate(at, s.Hosts, from)...)
 	}
 	return errs
 }
@@ -103,7 +109,7 @@ func (s *ProxyServiceSpec) checkBindAddress(path *field.Path, from Origin) field
 	if s.BindAddress == "" {
 		return nil // missing, and reported as such
 	}
-	a, err := ParseBindAddress(s.BindAddress)
+	a, err := syntax.ParseBindAddress(s.BindAddress)
 	if err != nil {
 		return field.ErrorList{invalid(path, s.BindAddress, err.Error())}
 	}
@@ -113,13 +119,13 @@ func (s *ProxyServiceSpec) checkBindAddress(path *field.Path, from Origin) field
 	return nil
 }
 
-func (s *ProxyServiceSpec) checkUpstreams(path *field.Path) field.ErrorList {
+func (s *ProxyServiceSpec) checkUpstreams(path *field.Path, from Origin) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
 	for i, u := range s.Upstreams {
 		errs = append(errs, checkAddress(child(path, "upstreams").Index(i), u, "upstream", seen)...)
 	}
-	errs = append(errs, checkBackends(child(path, "backends"), s.Backends, len(s.Upstreams) > 0, seen)...)
+	errs = append(errs, checkBackends(child(path, "backends"), s.Backends, len(s.Upstreams) > 0, seen, from)...)
 	if len(s.Upstreams) == 0 && len(s.Backends) == 0 {
 		complete := len(s.Routes) > 0
 		for _, r := range s.Routes {
@@ -132,27 +138,8 @@ func (s *ProxyServiceSpec) checkUpstreams(path *field.Path) field.ErrorList {
 	return errs
 }
 
-func checkBackends(path *field.Path, list []Backend, plain bool, seen map[string]bool) field.ErrorList {
-	var errs field.ErrorList
-	primary, weight := plain, plain
-	for i, b := range list {
-		if b.Address != "" {
-			errs = append(errs, checkAddress(path.Index(i).Child("address"), b.Address, "backend", seen)...)
-		}
-		primary = primary || b.Role == nil || *b.Role != RoleBackup
-		weight = weight || b.Weight == nil || *b.Weight != 0
-	}
-	if len(list) > 0 && !primary {
-		errs = append(errs, invalid(path, "", "at least one backend must be `Primary`"))
-	}
-	if len(list) > 0 && !weight {
-		errs = append(errs, invalid(path, "", "at least one backend must have a weight greater than or equal to 1"))
-	}
-	return errs
-}
-
 func checkAddress(path *field.Path, address, what string, seen map[string]bool) field.ErrorList {
-	host, port, err := SplitAddress(address)
+	host, port, err := syntax.SplitAddress(address)
 	if err != nil {
 		return field.ErrorList{invalid(path, address, err.Error())}
 	}
@@ -170,7 +157,7 @@ func checkName(path *field.Path, name string) field.ErrorList {
 	}
 	for i, c := range []byte(name) {
 		edge := i == 0 || i == len(name)-1
-		if !letterOrDigit(c) && (edge || c != '-' && c != '_' && c != '.') {
+		if !syntax.LetterOrDigit(c) && (edge || c != '-' && c != '_' && c != '.') {
 			return field.ErrorList{invalid(path, name,
 				"must be letters, digits, '-', '_' or '.', and begin and end with a letter or a digit")}
 		}
@@ -183,7 +170,7 @@ func checkHosts(path *field.Path, hosts []string) field.ErrorList {
 	seen := map[string]bool{}
 	for i, h := range hosts {
 		key := strings.ToLower(h)
-		if detail := checkHost(h); detail != "" {
+		if detail := syntax.CheckHost(h); detail != "" {
 			errs = append(errs, invalid(path.Index(i), h, detail))
 		} else if seen[key] {
 			errs = append(errs, duplicate(path.Index(i), "host", h))
@@ -200,7 +187,7 @@ func (h *HealthCheck) validate(path *field.Path) field.ErrorList {
 	if h.Type == nil || *h.Type != HealthCheckHTTP {
 		return field.ErrorList{invalid(path.Child("path"), *h.Path, "may only be set when `type` is 'HTTP'")}
 	}
-	if detail := checkTarget(*h.Path); detail != "" {
+	if detail := syntax.CheckTarget(*h.Path); detail != "" {
 		return field.ErrorList{invalid(path.Child("path"), *h.Path, detail)}
 	}
 	return nil

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
 
 func (r *Route) redirects() int {
@@ -21,14 +24,14 @@ func (r *Route) redirects() int {
 	return n
 }
 
-func (r *Route) validate(path *field.Path, serviceHosts []string) field.ErrorList {
+func (r *Route) validate(path *field.Path, serviceHosts []string, from Origin) field.ErrorList {
 	var errs field.ErrorList
 	if r.Name != "" {
 		errs = append(errs, checkName(path.Child("name"), r.Name)...)
 	}
 	errs = append(errs, checkHosts(path.Child("hosts"), r.Hosts)...)
 	for i, h := range r.Hosts {
-		within := func(outer string) bool { return Covers(outer, h) }
+		within := func(outer string) bool { return syntax.Covers(outer, h) }
 		if len(serviceHosts) > 0 && !slices.ContainsFunc(serviceHosts, within) {
 			errs = append(errs, invalid(path.Child("hosts").Index(i), h, "is none of the service's `hosts` and covered by none of them"))
 		}
@@ -42,7 +45,7 @@ func (r *Route) validate(path *field.Path, serviceHosts []string) field.ErrorLis
 	if r.redirects() > 1 {
 		errs = append(errs, invalid(path.Child("filters"), "", "must hold at most one redirect"))
 	}
-	return append(errs, checkBackends(path.Child("backends"), r.Backends, false, map[string]bool{})...)
+	return append(errs, checkBackends(path.Child("backends"), r.Backends, false, map[string]bool{}, from)...)
 }
 
 func (m *Match) validate(path *field.Path) field.ErrorList {
@@ -68,7 +71,7 @@ func checkMethod(name string) string {
 	switch {
 	case name == "":
 		return "must be set"
-	case !token(name):
+	case !syntax.Token(name):
 		return "must be a method such as `GET`"
 	case name != strings.ToUpper(name):
 		return "must be in capitals; did you mean `" + strings.ToUpper(name) + "`?"
@@ -82,9 +85,9 @@ func (p *PathMatch) validate(path *field.Path) field.ErrorList {
 	if p.Value == nil {
 		return field.ErrorList{field.Required(path.Child("value"), "must be set")}
 	}
-	check := checkPath
+	check := syntax.CheckPath
 	if p.Type != nil && *p.Type == PathMatchRegex {
-		check = checkRegex
+		check = syntax.CheckRegex
 	}
 	if detail := check(*p.Value); detail != "" {
 		return field.ErrorList{invalid(path.Child("value"), *p.Value, detail)}
@@ -103,7 +106,7 @@ func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.E
 		}
 		switch {
 		case m.Name == "": // missing, and reported as such
-		case header && !token(m.Name):
+		case header && !syntax.Token(m.Name):
 			errs = append(errs, invalid(at.Child("name"), m.Name, "must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"))
 		case header && key == "host":
 			errs = append(errs, invalid(at.Child("name"), m.Name, "is matched by `hosts`"))
@@ -112,7 +115,7 @@ func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.E
 		}
 		seen[key] = true
 		if m.Value != nil && m.Type != nil && *m.Type == ValueMatchRegex {
-			if detail := checkRegex(*m.Value); detail != "" {
+			if detail := syntax.CheckRegex(*m.Value); detail != "" {
 				errs = append(errs, invalid(at.Child("value"), *m.Value, detail))
 			}
 		}
@@ -142,7 +145,7 @@ func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
 	if n == 0 {
 		errs = append(errs, field.Required(path, "exactly one filter must be set per list entry"))
 	} else if n > 1 {
-		errs = append(errs, invalid(path, n, "exactly one filter must be set per list entry"))
+		errs = field.ErrorList{invalid(path, n, "exactly one filter must be set per list entry")}
 	}
 	return errs
 }
@@ -155,7 +158,7 @@ var framing = []string{
 
 func checkHeaderName(name string) string {
 	switch {
-	case !token(name):
+	case !syntax.Token(name):
 		return "must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"
 	case strings.EqualFold(name, "host"):
 		return "cannot be changed here; use `rewrite.host`"
@@ -233,7 +236,7 @@ func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
 	}
 	if f.ReplacePrefix != nil {
 		at := path.Child("replacePrefix")
-		if detail := checkPath(*f.ReplacePrefix); detail != "" {
+		if detail := syntax.CheckPath(*f.ReplacePrefix); detail != "" {
 			errs = append(errs, invalid(at, *f.ReplacePrefix, detail))
 		}
 		if !r.pathsAre(PathMatchPrefix) {
@@ -241,7 +244,7 @@ func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
 		}
 	}
 	if f.Path != nil {
-		detail := checkPath(*f.Path)
+		detail := syntax.CheckPath(*f.Path)
 		if detail == "" {
 			detail = r.checkGroups(*f.Path)
 		}
@@ -250,7 +253,7 @@ func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
 		}
 	}
 	if f.Host != nil {
-		if detail := checkAuthority(*f.Host); detail != "" {
+		if detail := syntax.CheckAuthority(*f.Host); detail != "" {
 			errs = append(errs, invalid(path.Child("host"), *f.Host, detail))
 		}
 	}
@@ -277,12 +280,12 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 		errs = append(errs, field.Required(path, "set `scheme`, `host`, `port` or `path`: the location would be the request's own"))
 	}
 	if f.Host != nil {
-		if _, _, err := net.SplitHostPort(*f.Host); err == nil || checkAuthority(*f.Host) != "" {
+		if _, _, err := net.SplitHostPort(*f.Host); err == nil || syntax.CheckAuthority(*f.Host) != "" {
 			errs = append(errs, invalid(path.Child("host"), *f.Host, "must be a host without a port, such as `www.example.com`"))
 		}
 	}
 	if f.Path != nil {
-		detail := checkTarget(*f.Path)
+		detail := syntax.CheckTarget(*f.Path)
 		if detail == "" {
 			detail = r.checkGroups(*f.Path)
 		}
@@ -320,3 +323,5 @@ func (r *Route) checkGroups(template string) string {
 	}
 	return ""
 }
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

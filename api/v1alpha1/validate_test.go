@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -66,7 +67,16 @@ func TestServiceSentences(t *testing.T) {
 			s.Hosts = []string{"a..b", "*", "a.*.b", "*.com", "http://a", "a.b:80", "ok.example.com", "*.ok.example.com", "10.0.0.1", "::1", "[10.0.0.1]", "[::1]"}
 		}, []string{"spec.hosts[0]: must be a DNS name such as `shop.example.com` or `*.shop.example.com`", "spec.hosts[1]: must be a name; leave `hosts` unset to answer for every host", "spec.hosts[2]: a wildcard must be the whole first label, as in `*.example.com`", "spec.hosts[3]: a wildcard must stand before at least two labels, as in `*.example.com`", "spec.hosts[4]: must be a name without a scheme or a port", "spec.hosts[5]: must be a name without a scheme or a port", "spec.hosts[9]: an IPv6 address must stand in brackets", "spec.hosts[10]: must be an IP address without a zone, and brackets only around IPv6"}},
 		"same host": {func(s *ProxyServiceSpec) { s.Hosts = []string{"a.example.com", "A.example.com"} }, []string{"spec.hosts[1]: duplicate host `A.example.com`"}},
-		"TLS":       {func(s *ProxyServiceSpec) { s.TLS = ptr(true) }, []string{"spec.tls: TLS is not supported by this version; set it to false and terminate TLS in front of the proxy"}},
+		"TLS":       {func(s *ProxyServiceSpec) { s.TLSConfig = &TLSConfig{} }, []string{"spec.tlsConfig: `tls` must be true when `tlsConfig` is set"}},
+		"certificate": {func(s *ProxyServiceSpec) {
+			s.TLS, s.TLSConfig = ptr(true), &TLSConfig{Certificates: []CertificateSource{{}, {SecretRef: &SecretReference{Name: "a"}}}}
+		}, []string{
+			"spec.tlsConfig.certificates[0].certFile: must be set",
+			"spec.tlsConfig.certificates[0].keyFile: must be set",
+			"spec.tlsConfig.certificates[1].secretRef: is only allowed in a custom resource; set `certFile` and `keyFile`",
+		}},
+		"class":   {func(s *ProxyServiceSpec) { s.ClassName = ptr("a") }, []string{"spec.className: is only allowed in a custom resource"}},
+		"service": {func(s *ProxyServiceSpec) { s.Backends = []Backend{{Service: &BackendService{Name: "a", Port: intstr.FromInt32(80)}}} }, []string{"spec.backends[0].service: is only allowed in a custom resource; set `address`"}},
 		"upstreams": {func(s *ProxyServiceSpec) {
 			s.Upstreams = []string{"http://a:80", "a", "a:0", "a:65536", "256.0.0.1:80", "0.0.0.0:80", "a_b.c:80", "[::1]:80", "A.example.com.:80"}
 		}, []string{"spec.upstreams[0]: must be `host:port`, without a scheme", "spec.upstreams[1]: must be `host:port`, such as `10.0.0.9:3002` or `shop.internal:3002`", "spec.upstreams[2]: port must be between 1 and 65535", "spec.upstreams[3]: port must be between 1 and 65535", "spec.upstreams[4]: `256.0.0.1` is neither an IP address nor a DNS name", "spec.upstreams[5]: must be the address of one machine"}},
@@ -76,7 +86,7 @@ func TestServiceSentences(t *testing.T) {
 		}, []string{"spec.upstreams[1]: duplicate upstream `a:80`", "spec.backends[0].address: duplicate backend `a:80`"}},
 		"backend": {func(s *ProxyServiceSpec) {
 			s.Backends = []Backend{{Weight: ptr(int32(-1))}, {Address: "a:1", Role: ptr(BackendRole("backup"))}}
-		}, []string{"spec.backends[0].address: must be set", "spec.backends[0].weight: must be greater than or equal to 0", "spec.backends[1].role: must be one of `Primary`, `Backup`; did you mean `Backup`?"}},
+		}, []string{"spec.backends[0].weight: must be greater than or equal to 0", "spec.backends[1].role: must be one of `Primary`, `Backup`; did you mean `Backup`?", "spec.backends[0].address: must be set"}},
 		"only backups": {func(s *ProxyServiceSpec) {
 			s.Upstreams, s.Backends = nil, []Backend{{Address: "a:1", Role: ptr(RoleBackup)}}
 		}, []string{"spec.backends: at least one backend must be `Primary`"}},

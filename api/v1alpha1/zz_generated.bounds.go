@@ -73,6 +73,8 @@ func boundsOf(typ, name string) bounds {
 		return bounds{maxLength: 1024}
 	case "ProxyServiceSpec.name":
 		return bounds{maxLength: 253}
+	case "ProxyServiceSpec.className":
+		return bounds{maxLength: 63}
 	case "ProxyServiceSpec.bindAddress":
 		return bounds{required: true, maxLength: 128}
 	case "ProxyServiceSpec.hosts":
@@ -86,9 +88,15 @@ func boundsOf(typ, name string) bounds {
 	case "ProxyServiceSpec.routes":
 		return bounds{maxItems: 512}
 	case "Backend.address":
-		return bounds{required: true, maxLength: 260}
+		return bounds{maxLength: 260}
 	case "Backend.weight":
 		return bounds{min: to(0), max: to(1000000)}
+	case "BackendService.name":
+		return bounds{required: true, maxLength: 253}
+	case "BackendService.namespace":
+		return bounds{maxLength: 63}
+	case "BackendService.port":
+		return bounds{required: true, maxLength: 63}
 	case "Timeouts.connectMs":
 		return bounds{min: to(1), max: to(600000)}
 	case "Timeouts.requestMs":
@@ -121,6 +129,16 @@ func boundsOf(typ, name string) bounds {
 		return bounds{min: to(1), max: to(100)}
 	case "ClientIP.trustedProxies":
 		return bounds{maxItems: 256, items: &bounds{maxLength: 64}}
+	case "TLSConfig.certificates":
+		return bounds{maxItems: 32}
+	case "CertificateSource.certFile":
+		return bounds{maxLength: 4096}
+	case "CertificateSource.keyFile":
+		return bounds{maxLength: 4096}
+	case "SecretReference.name":
+		return bounds{required: true, maxLength: 253}
+	case "SecretReference.namespace":
+		return bounds{maxLength: 63}
 	}
 	return bounds{}
 }
@@ -144,6 +162,8 @@ func enumOf(typ string) []string {
 		return []string{"RoundRobin", "LeastRequest", "Random"}
 	case "HealthCheckType":
 		return []string{"TCP", "HTTP", "Disabled"}
+	case "TLSVersion":
+		return []string{"1.2", "1.3"}
 	}
 	return nil
 }

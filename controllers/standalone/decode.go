@@ -9,6 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
@@ -261,6 +262,10 @@ func (d *decoder) value(n ast.Node, at place, v reflect.Value, path string) {
 			v.Set(into)
 		}
 	case reflect.Struct:
+		if into, ok := v.Addr().Interface().(*intstr.IntOrString); ok {
+			d.intOrString(n, at, into, path)
+			return
+		}
 		d.object(n, at, v, path)
 	case reflect.Slice:
 		d.list(n, at, v, path)
@@ -385,6 +390,23 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 			return
 		}
 		v.SetInt(i)
+	}
+}
+
+// intOrString decodes a number, or a name.
+func (d *decoder) intOrString(n ast.Node, at place, into *intstr.IntOrString, path string) {
+	switch x := d.resolve(n, at, path).(type) {
+	case nil:
+	case *ast.IntegerNode:
+		if i, err := parseInteger(x.GetToken().Value); err == nil {
+			*into = intstr.FromInt32(int32(i))
+			return
+		}
+		d.fail(at, path, "must be an integer, in decimal digits, or a string")
+	case *ast.StringNode:
+		*into = intstr.FromString(x.Value)
+	default:
+		d.fail(at, path, "must be an integer or a string")
 	}
 }
 

@@ -46,6 +46,9 @@ func (s *shape) add(t reflect.Type, index []int) {
 		f := t.Field(i)
 		at := append(slices.Clone(index), i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" && options == "" {
+			continue // a type of apimachinery that is read as a whole
+		}
 		if options == "inline" {
 			s.add(f.Type, at)
 			continue

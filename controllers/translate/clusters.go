@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -22,7 +23,7 @@ func (t *translation) balance(in *Service, owner string, upstreams []string, bac
 	}
 	list = append(list, backends...)
 	for _, b := range list {
-		host, port, err := v1alpha1.SplitAddress(b.Address)
+		host, port, err := syntax.SplitAddress(b.Address)
 		if err != nil {
 			continue // Validate reports it, and the others serve
 		}

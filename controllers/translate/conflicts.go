@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -25,12 +25,12 @@ func (t *translation) claims(in Input) {
 		name    string
 		address *string
 	}{{"admin", in.Globals.Admin.BindAddress}, {"metrics", in.Globals.Metrics.BindAddress}} {
-		if a, err := v1alpha1.ParseBindAddress(deref(g.address)); err == nil {
+		if a, err := syntax.ParseBindAddress(deref(g.address)); err == nil {
 			t.holders = append(t.holders, holder{address: a, global: g.name})
 		}
 	}
 	for i := range in.Services {
-		a, err := v1alpha1.ParseBindAddress(in.Services[i].Spec.BindAddress)
+		a, err := syntax.ParseBindAddress(in.Services[i].Spec.BindAddress)
 		if err != nil {
 			continue // reported when the service is built
 		}
@@ -42,7 +42,7 @@ func (t *translation) claims(in Input) {
 
 func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
 	for _, h := range t.holders {
-		if !v1alpha1.Overlap(a, h.address) {
+		if !syntax.Overlap(a, h.address) {
 			continue
 		}
 		p := Problem{Service: i, Field: "bindAddress", Reason: ReasonListenerConflict}

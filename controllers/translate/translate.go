@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -65,7 +66,7 @@ func (t *translation) service(index int, in *Service) {
 	if t.refused[index] {
 		return
 	}
-	address, err := v1alpha1.ParseBindAddress(in.Spec.BindAddress)
+	address, err := syntax.ParseBindAddress(in.Spec.BindAddress)
 	if err != nil {
 		t.problem(Problem{Service: index, Field: "bindAddress", Reason: ReasonInvalid, Message: err.Error()})
 		return
@@ -87,7 +88,7 @@ func (t *translation) service(index int, in *Service) {
 	}
 	if in.Spec.ClientIP != nil {
 		for _, text := range in.Spec.ClientIP.TrustedProxies {
-			network, err := v1alpha1.ParseNetwork(text)
+			network, err := syntax.ParseNetwork(text)
 			if err != nil {
 				t.problem(Problem{Service: index, Field: "clientIP.trustedProxies", Reason: ReasonInvalid, Message: err.Error()})
 				continue // fewer are trusted

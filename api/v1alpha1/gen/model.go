@@ -6,7 +6,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,9 +25,9 @@ type model struct {
 }
 
 type structType struct {
-	name, doc          string
-	fields             []*fieldType
-	minProps, maxProps int
+	name, doc string
+	fields    []*fieldType
+	oneOf     bool // a rule says that exactly one of some fields is set
 }
 
 type enumType struct {
@@ -81,7 +83,29 @@ func parse(dir string) (*model, error) {
 			}
 		}
 	}
+	m.keep("Config")
 	return m, nil
+}
+
+// keep drops every type that a configuration cannot hold, such as those of an object's status.
+func (m *model) keep(root string) {
+	reached := map[string]bool{}
+	var visit func(name string)
+	visit = func(name string) {
+		if reached[name] {
+			return
+		}
+		reached[name] = true
+		if s := m.structs[name]; s != nil {
+			for _, f := range s.fields {
+				visit(f.typ.name)
+			}
+		}
+	}
+	visit(root)
+	m.order = slices.DeleteFunc(m.order, func(name string) bool { return !reached[name] })
+	maps.DeleteFunc(m.structs, func(name string, _ *structType) bool { return !reached[name] })
+	maps.DeleteFunc(m.enums, func(name string, _ enumType) bool { return !reached[name] })
 }
 
 func (m *model) declaration(decl ast.Decl) error {
@@ -101,14 +125,15 @@ func (m *model) declaration(decl ast.Decl) error {
 		doc, marks := split(comment)
 		switch node := t.Type.(type) {
 		case *ast.StructType:
+			if slices.ContainsFunc(marks, func(mk marker) bool { return mk.key == "kubebuilder:object:root" }) {
+				continue // an object around the schema; its spec is what counts here
+			}
 			s := &structType{name: t.Name.Name, doc: doc}
 			for _, mk := range marks {
 				var err error
 				switch mk.key {
-				case "kubebuilder:validation:MinProperties":
-					s.minProps, err = strconv.Atoi(mk.value)
-				case "kubebuilder:validation:MaxProperties":
-					s.maxProps, err = strconv.Atoi(mk.value)
+				case "kubebuilder:validation:XValidation:rule":
+					s.oneOf = s.oneOf || strings.Contains(mk.value, "exactly one filter ")
 				default:
 					err = fmt.Errorf("%s: unknown marker +%s", s.name, mk.key)
 				}
@@ -129,7 +154,7 @@ func (m *model) declaration(decl ast.Decl) error {
 		case *ast.Ident:
 			for _, mk := range marks {
 				if mk.key == "kubebuilder:validation:Enum" {
-					m.enums[t.Name.Name] = enumType{doc: doc, base: node.Name, values: strings.Split(mk.value, ";")}
+					m.enums[t.Name.Name] = enumType{doc: doc, base: node.Name, values: strings.Split(strings.ReplaceAll(mk.value, `"`, ""), ";")}
 					m.order = append(m.order, t.Name.Name)
 				}
 			}
@@ -174,7 +199,7 @@ func (f *fieldType) mark(mk marker) (err error) {
 	switch key {
 	case "required":
 		f.required = true
-	case "optional", "listType", "listMapKey":
+	case "optional", "listType", "listMapKey", "XIntOrString", "XValidation:rule", "MinLength": // Validate has these
 	case "kubebuilder:example":
 		f.example = mk.value
 	case "Minimum":
@@ -202,6 +227,8 @@ func reference(e ast.Expr) (typeRef, error) {
 	switch n := e.(type) {
 	case *ast.Ident:
 		return typeRef{name: n.Name}, nil
+	case *ast.SelectorExpr: // of apimachinery
+		return typeRef{name: n.Sel.Name}, nil
 	case *ast.StarExpr:
 		return reference(n.X)
 	case *ast.ArrayType:

@@ -81,11 +81,8 @@ func (m *model) objectSchema(name, prefix string) object {
 	if len(required) > 0 {
 		out["required"] = required
 	}
-	if s.minProps > 0 {
-		out["minProperties"] = s.minProps
-	}
-	if s.maxProps > 0 {
-		out["maxProperties"] = s.maxProps
+	if s.oneOf {
+		out["minProperties"], out["maxProperties"] = 1, 1
 	}
 	return out
 }
@@ -121,6 +118,8 @@ func (m *model) valueSchema(name, prefix string) object {
 		return object{"$ref": "#/$defs/" + prefix + name}
 	case m.enums[name].values != nil:
 		return object{"$ref": "#/$defs/" + name}
+	case name == "IntOrString":
+		return object{"type": []string{"integer", "string"}}
 	case name == "int32":
 		return object{"type": "integer"}
 	case name == "bool":

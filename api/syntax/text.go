@@ -1,28 +1,24 @@
-package v1alpha1
+package syntax
 
 import (
-	"maps"
 	"net"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// token says whether s is a token of RFC 9110, section 5.6.2.
-func token(s string) bool {
+// Token says whether s is a token of RFC 9110, section 5.6.2.
+func Token(s string) bool {
 	for _, c := range []byte(s) {
-		if !letterOrDigit(c) && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+		if !LetterOrDigit(c) && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
 			return false
 		}
 	}
 	return s != ""
 }
 
-// checkRegex says what is wrong with an RE2 expression.
-func checkRegex(s string) string {
+// CheckRegex says what is wrong with an RE2 expression.
+func CheckRegex(s string) string {
 	if s == "" {
 		return "must be a regular expression"
 	}
@@ -32,8 +28,8 @@ func checkRegex(s string) string {
 	return ""
 }
 
-// checkTarget says what is wrong with a path that is sent as it stands.
-func checkTarget(s string) string {
+// CheckTarget says what is wrong with a path that is sent as it stands.
+func CheckTarget(s string) string {
 	if !strings.HasPrefix(s, "/") {
 		return "must start with '/'"
 	}
@@ -52,9 +48,9 @@ func checkTarget(s string) string {
 	return ""
 }
 
-// checkPath says what is wrong with a path that is compared with, or becomes, a normalised one.
-func checkPath(s string) string {
-	if detail := checkTarget(s); detail != "" {
+// CheckPath says what is wrong with a path that is compared with, or becomes, a normalised one.
+func CheckPath(s string) string {
+	if detail := CheckTarget(s); detail != "" {
 		return detail
 	}
 	segments := strings.Split(s[1:], "/")
@@ -77,7 +73,7 @@ func checkPath(s string) string {
 		switch c := byte(n); {
 		case c == 0:
 			return "must not hold spaces, backslashes or control characters"
-		case letterOrDigit(c) || strings.IndexByte("-._~", c) >= 0:
+		case LetterOrDigit(c) || strings.IndexByte("-._~", c) >= 0:
 			return "must be normalised: '" + s[i:i+3] + "' is '" + string(rune(c)) + "'"
 		}
 	}
@@ -92,8 +88,8 @@ func hex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-// checkAuthority says what is wrong with a host, with or without a port.
-func checkAuthority(s string) string {
+// CheckAuthority says what is wrong with a host, with or without a port.
+func CheckAuthority(s string) string {
 	const wrong = "must be a host, with a port if one is wanted, such as `internal.example.com:8080`"
 	host := s
 	if _, port, err := net.SplitHostPort(s); err == nil && !strings.ContainsAny(s, "/@") {
@@ -105,7 +101,7 @@ func checkAuthority(s string) string {
 	if detail, ok := literal(host); ok {
 		return detail
 	}
-	if !validDNSName(host) {
+	if !ValidDNSName(host) {
 		return wrong
 	}
 	return ""

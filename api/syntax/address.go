@@ -1,4 +1,4 @@
-package v1alpha1
+package syntax
 
 import (
 	"errors"
@@ -64,7 +64,7 @@ func SplitAddress(s string) (host string, port uint16, err error) {
 		}
 		return ip.Unmap().String(), port, nil
 	}
-	if !validDNSName(strings.TrimSuffix(host, ".")) {
+	if !ValidDNSName(strings.TrimSuffix(host, ".")) {
 		return "", 0, errors.New("`" + host + "` is neither an IP address nor a DNS name")
 	}
 	return strings.ToLower(host), port, nil
@@ -95,8 +95,8 @@ func parsePort(s string) (uint16, bool) {
 	return uint16(n), err == nil
 }
 
-// validDNSName follows RFC 1123, section 2.1, and lets underscores pass, which service names have.
-func validDNSName(s string) bool {
+// ValidDNSName follows RFC 1123, section 2.1, and lets underscores pass, which service names have.
+func ValidDNSName(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
 	}
@@ -106,7 +106,7 @@ func validDNSName(s string) bool {
 			return false
 		}
 		for _, c := range []byte(l) {
-			if !letterOrDigit(c) && c != '-' && c != '_' {
+			if !LetterOrDigit(c) && c != '-' && c != '_' {
 				return false
 			}
 		}
@@ -115,7 +115,7 @@ func validDNSName(s string) bool {
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
-func letterOrDigit(c byte) bool {
+func LetterOrDigit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
@@ -135,8 +135,8 @@ func literal(s string) (detail string, ok bool) {
 	return "", true
 }
 
-// checkHost says what is wrong with a host that a service answers for.
-func checkHost(s string) string {
+// CheckHost says what is wrong with a host that a service answers for.
+func CheckHost(s string) string {
 	if detail, ok := literal(s); ok {
 		return detail
 	}
@@ -150,7 +150,7 @@ func checkHost(s string) string {
 		return "must be a name without a scheme or a port"
 	case strings.Contains(name, "*"):
 		return "a wildcard must be the whole first label, as in `*.example.com`"
-	case !validDNSName(name):
+	case !ValidDNSName(name):
 		return "must be a DNS name such as `shop.example.com` or `*.shop.example.com`"
 	case wildcard && !strings.Contains(name, "."):
 		return "a wildcard must stand before at least two labels, as in `*.example.com`"
