@@ -21,6 +21,11 @@ BENCH_FLAGS ?=
 TEST_FLAGS ?=
 LINT_FLAGS ?=
 
+# The cluster of kind-up, kind-load, deploy and e2e. E2E_KUBECONFIG names one that exists, E2E_EXEC_PREFIX is put before what talks to
+# it (hack/cluster.sh says more).
+KIND_CLUSTER ?= pingora-proxy
+export KIND_CLUSTER
+
 # golangci-lint keeps its results here, beside the tools themselves.
 export GOLANGCI_LINT_CACHE := $(CACHE)/golangci-lint
 
@@ -28,7 +33,7 @@ export GOLANGCI_LINT_CACHE := $(CACHE)/golangci-lint
 help: ## Print this list
 	@echo 'pingora-proxy: a reverse proxy, one binary and one YAML file'
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z][a-z-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z][a-z0-9-]*:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use
 
@@ -47,8 +52,16 @@ dev: ## Like run, but rebuild and restart when a Go file or a file of config/ ch
 ##@ Develop
 
 .PHONY: generate
-generate: ## Write what is generated from the types: the field reference and the JSON Schema in docs/
+generate: ## Write what is generated from the types: deep copies, the field reference and the JSON Schema in docs/
+	"$$(hack/tool.sh controller-gen)" object paths=./api/v1alpha1
 	go generate ./api/...
+
+.PHONY: manifests
+manifests: ## Write the CRD (config/crd and the chart's copy) and the RBAC roles (config/rbac) from the markers in Go files
+	"$$(hack/tool.sh controller-gen)" crd paths=./api/v1alpha1 output:crd:dir=config/crd/bases
+	"$$(hack/tool.sh controller-gen)" rbac:roleName=proxy paths=./controllers output:rbac:dir=config/rbac
+	@mkdir -p charts/pingora-proxy/files
+	cp config/crd/bases/pingora-proxy.dev_proxyservices.yaml charts/pingora-proxy/files/proxyservices.yaml
 
 .PHONY: lint
 lint: ## Check style, mistakes and the arrows between packages (LINT_FLAGS=--fix mends what it can)
@@ -67,21 +80,21 @@ clean: ## Remove bin/ (the caches outside the checkout stay)
 ##@ Test
 
 .PHONY: test
-test: ## Run every test with the race detector: unit, architecture, integration
-	CGO_ENABLED=1 go test -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) ./...
+test: ## Run every test with the race detector: unit, architecture, integration, a real API server
+	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) ./...
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
-	go test -shuffle=on -timeout 10m $(TEST_FLAGS) $$(go list ./... | grep -v '/test/')
+	go test -shuffle=on -timeout 10m $(TEST_FLAGS) $$(go list ./... | grep -vE '/test/|/controllers$$')
 
 .PHONY: test-integration
-test-integration: ## Run the tests with real sockets and real peers (nginx, HAProxy)
-	CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TEST_FLAGS) ./test/...
+test-integration: ## Run the tests with real sockets and real peers (nginx, HAProxy, an API server)
+	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m $(TEST_FLAGS) ./controllers ./test/...
 
 .PHONY: cover
 cover: ## Measure what the tests cover, as HTML in bin/cover.html
 	@mkdir -p bin
-	go test -shuffle=on -timeout 20m -covermode=atomic -coverpkg=./... -coverprofile=bin/cover.out $(TEST_FLAGS) ./...
+	hack/test-env.sh go test -shuffle=on -timeout 20m -covermode=atomic -coverpkg=./... -coverprofile=bin/cover.out $(TEST_FLAGS) ./...
 	go tool cover -html=bin/cover.out -o bin/cover.html
 	@go tool cover -func=bin/cover.out | tail -n 1
 	@echo "open bin/cover.html"
@@ -93,6 +106,45 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 .PHONY: bench
 bench: build ## Measure against nginx and HAProxy, write docs/benchmarks.md (flags in BENCH_FLAGS)
 	go run ./test/benchmarks/cmd/bench $(BENCH_FLAGS)
+
+.PHONY: scale
+scale: ## Measure 1,000 ProxyServices and 5,000 pods, write the figures into docs/benchmarks.md
+	kwok=$$(hack/tool.sh kwok); \
+	SCALE=1 KWOK="$$kwok" hack/test-env.sh go test ./test/scale -count=1 -v -timeout 60m $(TEST_FLAGS)
+
+.PHONY: e2e
+e2e: kind-up kind-load ## Try everything that a cluster does to a proxy on a real one, count what is lost (docs/reliability.md)
+	hack/cluster.sh kubeconfig '$(CURDIR)/bin/e2e/kubeconfig'
+	E2E=1 E2E_KUBECONFIG='$(CURDIR)/bin/e2e/kubeconfig' E2E_IMAGE='$(IMAGE)' \
+		hack/test-env.sh go test $(if $(E2E_EXEC_PREFIX),-exec '$(E2E_EXEC_PREFIX)') ./test/e2e -count=1 -v -timeout 60m $(TEST_FLAGS)
+
+##@ Kubernetes
+
+.PHONY: kind-up
+kind-up: ## Make a kind cluster of three nodes (or check the one that E2E_KUBECONFIG names)
+	@hack/cluster.sh up
+
+.PHONY: kind-load
+kind-load: image-rootfs ## Build the image without a base image, load it into the cluster as IMAGE and as pingora-proxy:dev
+	@hack/image.sh '$(ROOTFS)' '$(IMAGE)' pingora-proxy:dev
+	@hack/cluster.sh load '$(IMAGE)' pingora-proxy:dev
+
+.PHONY: deploy
+deploy: ## Install config/default with IMAGE on the cluster, wait until it is ready
+	@mkdir -p bin/deploy
+	@image='$(IMAGE)'; printf '%s\n' 'resources: [../../config/default]' \
+		"images: [{name: pingora-proxy, newName: '$${image%:*}', newTag: '$${image##*:}'}]" >bin/deploy/kustomization.yaml
+	kustomize=$$(hack/tool.sh kustomize); \
+	"$$kustomize" build bin/deploy | hack/cluster.sh kubectl apply --server-side -f -
+	@hack/cluster.sh kubectl --namespace pingora-proxy-system rollout status deployment/pingora-proxy --timeout 3m
+
+.PHONY: kind-down
+kind-down: ## Remove the cluster of kind-up
+	@hack/cluster.sh down
+
+.PHONY: helm-lint
+helm-lint: ## Check the Helm chart
+	"$$(hack/tool.sh helm)" lint --strict charts/pingora-proxy
 
 ##@ Ship
 

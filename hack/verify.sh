@@ -29,13 +29,23 @@ check() {
 fingerprint() { git ls-files -co --exclude-standard -- "$@" | sort -u | xargs -r -d '\n' cksum 2>/dev/null; }
 
 generated() {
-	local before after
-	before=$(fingerprint api docs)
-	make generate >/dev/null
-	after=$(fingerprint api docs)
+	local before after paths=(api docs config/crd config/rbac charts)
+	before=$(fingerprint "${paths[@]}")
+	make generate manifests >/dev/null
+	after=$(fingerprint "${paths[@]}")
 	if [[ $before != "$after" ]]; then
-		echo "generated files were out of date; 'make generate' has just rewritten these, commit them:"
+		echo "generated files were out of date; 'make generate manifests' has just rewritten these, commit them:"
 		diff <(echo "$before") <(echo "$after") | awk '/^[<>]/ {print "  " $4}' | sort -u
+		return 1
+	fi
+}
+
+# kustomize builds what `kubectl apply -k` would, and nothing in it may use a wildcard to say what is allowed.
+kustomized() {
+	local built
+	built=$("$(hack/tool.sh kustomize)" build config/default)
+	if grep -nE "^ *- ['\"]\*['\"]\$" <<<"$built"; then
+		echo "config/default grants everything of something; name what is needed in controllers/rbac.go"
 		return 1
 	fi
 }
@@ -98,6 +108,7 @@ words() {
 }
 
 check 'generated files are up to date' generated
+check 'config/default builds, without wildcards in its roles' kustomized
 check 'modules are tidy and unchanged' modules
 check 'format' format
 check 'go vet' vet
