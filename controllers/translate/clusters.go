@@ -2,36 +2,37 @@ package translate
 
 import (
 	"net"
-	"net/netip"
 	"strconv"
+	"strings"
 
-	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
-// balance makes the clusters of a list of addresses and the shares that they get: each DNS name is a cluster of its own,
-// whose share does not depend on how many addresses it has; all plain addresses of one role are one cluster.
-func (t *translation) balance(in *Service, owner string, upstreams []string, backends []v1alpha1.Backend) []snapshot.WeightedCluster {
+// An owner is who lists backends: a service, or one of its routes.
+type owner struct {
+	service int
+	route   string
+	id      string // what the IDs of its clusters begin with
+	field   string // what the fields of its problems begin with
+}
+
+// balance makes the clusters of a list of backends and the shares that they get: each Service and each DNS name is a
+// cluster of its own, whose share does not depend on how many addresses it has; all plain addresses of one role are one
+// cluster. A backend that cannot be used is a problem, and the others serve.
+func (t *translation) balance(in *Service, of owner, upstreams []string, backends []v1alpha1.Backend) []snapshot.WeightedCluster {
 	var out []snapshot.WeightedCluster
 	at := map[string]int{} // in out, by ID
 	fresh := map[string]*snapshot.Cluster{}
-	list := make([]v1alpha1.Backend, 0, len(upstreams)+len(backends))
-	for _, u := range upstreams {
-		one := int32(1)
-		list = append(list, v1alpha1.Backend{Address: u, Weight: &one})
-	}
-	list = append(list, backends...)
-	for _, b := range list {
-		host, port, err := syntax.SplitAddress(b.Address)
-		if err != nil {
-			continue // Validate reports it, and the others serve
+	add := func(b *v1alpha1.Backend, field string) {
+		to, reason, message := t.destination(in, b)
+		if reason != "" {
+			t.problem(Problem{Service: of.service, Route: of.route, Field: of.field + field, Reason: reason, Message: message})
+			return
 		}
 		weight := uint32(max(0, deref(b.Weight)))
 		backup := deref(b.Role) == v1alpha1.RoleBackup
-		ip, err := netip.ParseAddr(host)
-		plain := err == nil
-		id := clusterID(owner, backup, plain, host, port)
+		id := clusterID(of.id, backup, to.name())
 		i, ok := at[id]
 		if !ok {
 			i = len(out)
@@ -40,31 +41,39 @@ func (t *translation) balance(in *Service, owner string, upstreams []string, bac
 			if !t.clusters[id] {
 				t.clusters[id] = true
 				c := newCluster(in, id)
-				if !plain {
-					c.DNS = &snapshot.DNSName{Host: host, Port: port}
-					c.Health.Host = authority(host, port)
+				switch {
+				case to.origin != nil:
+					c.Origin = to.origin
+					c.Endpoints = t.world.Endpoints[OriginKey(*to.origin)]
+				case to.dns != nil:
+					c.DNS = to.dns
+					c.Health.Host = authority(strings.TrimSuffix(to.dns.Host, "."), to.dns.Port)
 				}
 				fresh[id] = c
 				t.out.Clusters = append(t.out.Clusters, c)
 			}
 		}
 		out[i].Weight += weight
-		if c := fresh[id]; c != nil && plain {
-			c.Endpoints = append(c.Endpoints, snapshot.Endpoint{Addr: netip.AddrPortFrom(ip, port), Weight: weight})
+		if c := fresh[id]; c != nil && to.plain.IsValid() {
+			c.Endpoints = append(c.Endpoints, snapshot.Endpoint{Addr: to.plain, Weight: weight})
 		}
+	}
+	one := int32(1)
+	for i, u := range upstreams {
+		add(&v1alpha1.Backend{Address: u, Weight: &one}, index("upstreams", i))
+	}
+	for i := range backends {
+		add(&backends[i], index("backends", i))
 	}
 	return out
 }
 
 // clusterID begins with the service, or service and route, that lists the addresses; names hold no bars. It stays the
 // same across reloads for as long as the cluster means the same: what lives under it survives.
-func clusterID(owner string, backup, plain bool, host string, port uint16) string {
-	role, what := v1alpha1.RolePrimary, "addresses"
+func clusterID(owner string, backup bool, what string) string {
+	role := v1alpha1.RolePrimary
 	if backup {
 		role = v1alpha1.RoleBackup
-	}
-	if !plain {
-		what = net.JoinHostPort(host, strconv.Itoa(int(port)))
 	}
 	return owner + "|" + string(role) + "|" + what + "|HTTP"
 }

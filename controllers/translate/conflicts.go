@@ -29,15 +29,58 @@ func (t *translation) claims(in Input) {
 			t.holders = append(t.holders, holder{address: a, global: g.name})
 		}
 	}
+	hosts := map[string]string{} // namespaces, by the hosts that they have
 	for i := range in.Services {
+		if t.faults[i].refused {
+			t.refused[i] = true
+			continue
+		}
 		a, err := syntax.ParseBindAddress(in.Services[i].Spec.BindAddress)
 		if err != nil {
 			continue // reported when the service is built
 		}
-		if !t.claim(in, i, a) {
+		if !t.permitted(in, i, a, hosts) || !t.claim(in, i, a) {
 			t.refused[i] = true
 		}
 	}
+}
+
+// permitted says whether the policy lets a service have its port and its hosts.
+func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts map[string]string) bool {
+	if t.world == nil {
+		return true
+	}
+	s := &in.Services[i]
+	if !t.world.Policy.allowsPort(a.Port()) {
+		t.problem(Problem{
+			Service: i, Field: "bindAddress", Reason: ReasonPortNotAllowed,
+			Message: fmt.Sprintf("port %d is not among those that this installation allows", a.Port()),
+		})
+		return false
+	}
+	if !t.world.Policy.StrictHosts {
+		return true
+	}
+	wanted := lower(s.Spec.Hosts)
+	if len(wanted) == 0 {
+		wanted = []string{"*"}
+	}
+	for j, h := range wanted {
+		for taken, namespace := range hosts {
+			overlap := taken == h || h != "*" && taken != "*" && (syntax.Covers(taken, h) || syntax.Covers(h, taken))
+			if overlap && namespace != s.Namespace {
+				t.problem(Problem{
+					Service: i, Field: index("hosts", j), Reason: ReasonHostNotOwned,
+					Message: fmt.Sprintf("host `%s` belongs to namespace `%s`, which had `%s` first", h, namespace, taken), Holder: -1,
+				})
+				return false
+			}
+		}
+	}
+	for _, h := range wanted {
+		hosts[h] = s.Namespace
+	}
+	return true
 }
 
 func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
@@ -76,6 +119,7 @@ type request struct {
 type claim struct {
 	service int
 	field   string
+	route   string // its name; empty: what no route of the service takes
 	name    string // for messages
 }
 

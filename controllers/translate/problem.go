@@ -43,6 +43,12 @@ func (p Problem) Conflict() bool {
 	return p.Reason == ReasonListenerConflict || p.Reason == ReasonRouteShadowed || p.Reason == ReasonHostNotOwned
 }
 
-func (t *translation) problem(p Problem) { t.problems = append(t.problems, p) }
+// problem notes a problem, once: what several routes share has its problems but once.
+func (t *translation) problem(p Problem) {
+	if !t.reported[p] {
+		t.reported[p] = true
+		t.problems = append(t.problems, p)
+	}
+}
 
 func index(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

@@ -12,9 +12,16 @@ import (
 func (t *translation) route(service int, in *Service, s *snapshot.Service, address string, i int) *snapshot.Route {
 	spec := &in.Spec.Routes[i]
 	at := index("routes", i)
+	faults := &t.faults[service]
+	wrong := faults.of(i)
 	r := t.newRoute(in, s, spec.Name)
-	r.Hosts = lower(spec.Hosts)
-	merge(&r.Timeouts, spec.Timeouts)
+	r.Invalid = wrong
+	if !faults.at(at + ".hosts") {
+		r.Hosts = lower(spec.Hosts) // else all of the service's
+	}
+	if wrong == "" {
+		merge(&r.Timeouts, spec.Timeouts)
+	}
 
 	hosts := r.Hosts
 	if len(hosts) == 0 {
@@ -22,7 +29,11 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	}
 	matches := make([]snapshot.Match, 0, max(1, len(spec.Matches)))
 	for j := range spec.Matches {
-		matches = append(matches, match(&spec.Matches[j]))
+		if wrong != "" {
+			matches = append(matches, widened(&spec.Matches[j], faults, at+"."+index("matches", j)))
+		} else {
+			matches = append(matches, match(&spec.Matches[j]))
+		}
 	}
 	everything := len(matches) == 0
 	if everything {
@@ -33,13 +44,13 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if !everything {
 			field += "." + index("matches", j)
 		}
-		mine := claim{service: service, field: field, name: fmt.Sprintf("route `%s` of service `%s`", spec.Name, in.Owner())}
+		mine := claim{service: service, field: field, route: spec.Name, name: fmt.Sprintf("route `%s` of service `%s`", spec.Name, in.Owner())}
 		other, part, all := t.shadowed(address, hosts, m, mine)
 		if part {
 			t.problem(Problem{
-				Service: service, Field: field, Reason: ReasonRouteShadowed,
+				Service: service, Route: spec.Name, Field: field, Reason: ReasonRouteShadowed,
 				Message: "takes the same requests as " + other.name,
-				Holder:  other.service, HolderField: other.field,
+				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
 			})
 		}
 		if !all {
@@ -49,29 +60,32 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	if len(r.Matches) == 0 {
 		return nil
 	}
+	if wrong != "" {
+		return r // it answers 503, and nothing of it is built
+	}
 	filters, redirects, err := filters(r, spec)
 	if err != nil {
 		r.Invalid = err.Error()
-		t.problem(Problem{Service: service, Field: at + ".filters", Reason: ReasonInvalid, Message: err.Error()})
+		t.problem(Problem{Service: service, Route: spec.Name, Field: at + ".filters", Reason: ReasonInvalid, Message: err.Error()})
 	}
 	r.Filters = filters
 	switch {
 	case redirects: // no endpoint is ever asked
 	case len(spec.Backends) > 0:
-		r.Clusters = t.balance(in, in.Owner()+"|"+spec.Name, nil, spec.Backends)
+		r.Clusters = t.balance(in, owner{service, spec.Name, in.Owner() + "|" + spec.Name, at + "."}, nil, spec.Backends)
 	default:
-		r.Clusters = t.balance(in, in.Owner(), in.Spec.Upstreams, in.Spec.Backends)
+		r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
 	}
 	if len(r.Clusters) == 0 && !redirects && r.Invalid == "" {
-		r.Invalid = "no backends"
-		t.problem(Problem{Service: service, Field: at, Reason: ReasonInvalid, Message: "has no backends to forward to"})
+		r.Invalid = "no backends" // for which there are problems: Validate wants one at least
 	}
 	return r
 }
 
 // defaultRoute takes what no other route of the service takes, if there is anything to forward it to.
 func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service, address string) *snapshot.Route {
-	if len(in.Spec.Upstreams) == 0 && len(in.Spec.Backends) == 0 {
+	wrong := t.faults[service].whole
+	if len(in.Spec.Upstreams) == 0 && len(in.Spec.Backends) == 0 && wrong == "" {
 		return nil
 	}
 	name := DefaultRoute
@@ -99,7 +113,7 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			t.problem(Problem{
 				Service: service, Field: field, Reason: ReasonRouteShadowed,
 				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.name),
-				Holder:  other.service, HolderField: other.field,
+				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
 			})
 			return nil
 		case taken && h == "*":
@@ -112,7 +126,13 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 	if len(r.Hosts) == len(s.Hosts) {
 		r.Hosts = nil // the service's
 	}
-	r.Clusters = t.balance(in, in.Owner(), in.Spec.Upstreams, in.Spec.Backends)
+	if r.Invalid = wrong; wrong != "" {
+		return r
+	}
+	r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
+	if len(r.Clusters) == 0 {
+		r.Invalid = "no backends"
+	}
 	return r
 }
 

@@ -9,21 +9,26 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
-// Input is everything that is configured. SetDefaults has run on all of it and Validate has found nothing.
+// Input is everything that is configured. SetDefaults has run on all of it, and Validate has found nothing but what
+// stands among the faults of a service.
 type Input struct {
 	Globals  v1alpha1.Globals
 	Services []Service // the oldest first: it wins where two of them want the same
+	World    *World    // nil: a file, where everything is allowed and no Service is known
 }
 
 // A Service is one entry of the file or one object.
 type Service struct {
 	Namespace, Name string
 	Spec            v1alpha1.ProxyServiceSpec
+	Faults          field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 }
 
 // Owner names the service in IDs: namespace/name, or the name alone in a file.
@@ -44,6 +49,12 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog)},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
 		clusters:  map[string]bool{},
+		reported:  map[Problem]bool{},
+		world:     in.World,
+	}
+	t.faults = make([]faults, len(in.Services))
+	for i := range in.Services {
+		t.faults[i] = t.sort(i, &in.Services[i])
 	}
 	t.claims(in)
 	for i := range in.Services {
@@ -54,7 +65,10 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 
 type translation struct {
 	out       *snapshot.Snapshot
+	world     *World
 	problems  []Problem
+	reported  map[Problem]bool
+	faults    []faults     // by service
 	refused   map[int]bool // services that got no address
 	holders   []holder     // of addresses
 	listeners map[netip.AddrPort]*snapshot.Listener
@@ -65,6 +79,10 @@ type translation struct {
 func (t *translation) service(index int, in *Service) {
 	if t.refused[index] {
 		return
+	}
+	f := &t.faults[index]
+	if f.whole != "" {
+		in = sound(in)
 	}
 	address, err := syntax.ParseBindAddress(in.Spec.BindAddress)
 	if err != nil {
@@ -126,6 +144,7 @@ func accessLog(a v1alpha1.AccessLog) snapshot.AccessLog {
 
 // hash tells configurations apart. It covers what was configured, not what follows from it.
 func hash(in Input) string {
+	in.World = nil // what surrounds the configuration
 	text, err := json.Marshal(in)
 	if err != nil {
 		return "" // plain data always marshals

@@ -232,8 +232,8 @@ func TestConflicts(t *testing.T) {
 		"a route of two matches loses one": {
 			in: input(spec("a", ":80", route("r", "/x"), route("s", "/x/", "/y"))),
 			want: []translate.Problem{{
-				Field: "routes[1].matches[0]", Reason: translate.ReasonRouteShadowed,
-				Message: "takes the same requests as route `r` of service `ns/a`", HolderField: "routes[0].matches[0]",
+				Route: "s", Field: "routes[1].matches[0]", Reason: translate.ReasonRouteShadowed,
+				Message: "takes the same requests as route `r` of service `ns/a`", HolderRoute: "r", HolderField: "routes[0].matches[0]",
 			}},
 			listeners: 1, routes: 3,
 		},

@@ -134,10 +134,17 @@ type Cluster struct {
 	ID        string // stable across reloads
 	Service   string // namespace/name or name of the owner, for logs and metrics
 	DNS       *DNSName
-	Endpoints []Endpoint // of plain addresses; empty where DNS is set
+	Origin    *Origin    // nil unless somebody outside follows the endpoints, with SetEndpoints
+	Endpoints []Endpoint // of plain addresses; empty where DNS is set. Where Origin is set: those to begin with
 	Algorithm Algorithm
 	Health    HealthCheck
 	Passive   *Passive
+}
+
+// An Origin is a port of a Kubernetes Service, whose endpoints come and go without the configuration.
+type Origin struct {
+	Namespace, Name string
+	Port            string // its name; the only port of a Service may have none
 }
 
 // A DNSName is resolved by the data plane, again and again.

@@ -1,0 +1,78 @@
+package translate
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A World is what custom resources live in: what they may name, and what they may want. It is plain data, so that it can
+// be kept in a file.
+type World struct {
+	Services  map[string]KubeService         // by namespace/name
+	Endpoints map[string][]snapshot.Endpoint // of the ports that are named; by OriginKey
+	Grants    []Grant
+	Policy    Policy
+}
+
+// A KubeService is a Service of the cluster.
+type KubeService struct {
+	Ports        []KubePort
+	ExternalName string // of a Service of this type: a DNS name
+}
+
+// A KubePort is a port of a Service.
+type KubePort struct {
+	Name   string
+	Number int32
+}
+
+// A Grant lets objects of one namespace name objects of another.
+type Grant struct {
+	From string // namespace of the ProxyServices
+	Kind string // Service or Secret
+	To   string // namespace of what is named
+	Name string // empty: all of the kind
+}
+
+// A Policy bounds what objects may want.
+type Policy struct {
+	Ports              []PortRange // that may be bound; none: all
+	StrictHosts        bool        // a host belongs to the namespace that had it first
+	AllowLocal         bool        // static addresses of this machine and its link
+	AllowExternalNames bool        // Services of type ExternalName
+	ClusterDomain      string      // what the names of Services end in
+}
+
+// A PortRange is a range of ports, both ends included.
+type PortRange struct{ First, Last uint16 }
+
+// OriginKey names a port of a Service.
+func OriginKey(o snapshot.Origin) string { return o.Namespace + "/" + o.Name + ":" + o.Port }
+
+// granted says whether an object of one namespace may name an object of another.
+func (w *World) granted(from, kind, to, name string) bool {
+	return from == to || slices.ContainsFunc(w.Grants, func(g Grant) bool {
+		return g.From == from && g.Kind == kind && g.To == to && (g.Name == "" || g.Name == name)
+	})
+}
+
+func (p *Policy) allowsPort(port uint16) bool {
+	return len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, func(r PortRange) bool { return r.First <= port && port <= r.Last })
+}
+
+// Local says whether an address is this machine, its link, or where clouds serve the credentials of a machine: what no
+// object of a cluster is to reach through the proxy.
+func Local(ip netip.Addr) bool {
+	ip = ip.Unmap()
+	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() ||
+		ip.Is4() && ip.As4()[0] == 0 ||
+		slices.Contains(metadataServices(), ip)
+}
+
+// metadataServices are the addresses of clouds' metadata services that are not link-local: of AWS over IPv6, and of
+// Alibaba Cloud.
+func metadataServices() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200")}
+}
