@@ -82,14 +82,14 @@ func (c *Cluster) Endpoints() []*Endpoint {
 	return endpoints
 }
 
-// Update follows changed settings. Endpoints of an equal address live on; those of a cluster with a DNS name stay until
-// SetEndpoints.
+// Update follows changed settings. Endpoints of an equal address live on; those of a cluster with a DNS name or an origin
+// stay until SetEndpoints, which may know newer ones than the snapshot.
 func (c *Cluster) Update(s *snapshot.Cluster) {
 	old := c.settings.Swap(s)
 	if old == s {
 		return
 	}
-	if s.DNS == nil {
+	if s.DNS == nil && s.Origin == nil {
 		c.SetEndpoints(s.Endpoints)
 	}
 	var events []event
