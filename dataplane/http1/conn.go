@@ -26,15 +26,16 @@ const probeDelay = 100 * time.Millisecond
 
 // A conn is one client connection, served by one goroutine.
 type conn struct {
-	srv   *Server
-	nc    net.Conn
-	tcp   *net.TCPConn    // nil where something wraps it (TLS)
-	raw   syscall.RawConn // of tcp
-	facts exchange.Conn
-	timer wire.Timer
+	srv     *Server
+	nc      net.Conn
+	tcp     *net.TCPConn    // nil over TLS
+	carrier *wire.Carrier   // the connection below TLS; nil where there is none
+	raw     syscall.RawConn // of either
+	facts   exchange.Conn
+	timer   wire.Timer
 
 	w        *work // nil while there is nothing to do
-	fd       int   // the descriptor while step runs, else -1
+	fd       int   // the descriptor of plain TCP while step runs, else -1
 	body     requestBody
 	patience patience       // with the client, while a response is written
 	started  exchange.Nanos // when the head that is being read began; 0 between requests
@@ -43,15 +44,18 @@ type conn struct {
 	idle      atomic.Bool  // between requests, for Drain
 	drainAt   atomic.Int64 // when a silent connection is closed while draining; 0: not draining
 	aborted   atomic.Bool
-	upstream  atomic.Pointer[wire.Timer] // of the connection that the exchange waits on, for abort
-	first     bool                       // nothing was served yet
-	probed    bool                       // looked at again since it fell silent
-	outside   bool                       // the next request is served outside step
+	brief     atomic.Bool                 // an interim response is being written: its deadline is meant
+	carries   atomic.Pointer[relayTunnel] // what it has become
+	upstream  atomic.Pointer[wire.Timer]  // of the connection that the exchange waits on, for abort
+	first     bool                        // nothing was served yet
+	probed    bool                        // looked at again since it fell silent
+	outside   bool                        // the next request is served outside step
 	responded bool
 	continued bool // the client was told to send the body that it announced
 	closing   bool // ends after this exchange
 	linger    bool // the client may still be sending: see lingeringClose
 	torn      bool // the response broke off, and only a reset can tell
+	stuck     bool // the client took no more: over TLS nothing can be written any more, not even the end
 	headSize  int
 }
 
@@ -60,10 +64,14 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 	c.facts.RemoteIP = facts.Remote.Addr().Unmap().AppendTo(nil)
 	c.timer.Owner = c
 	c.body.c = c
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			c.tcp, c.raw = tcp, raw
-		}
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		c.tcp = nc
+		c.raw, _ = nc.SyscallConn() // its error is of a nil connection
+	case Secured:
+		c.carrier = nc.NetConn().(*wire.Carrier)
+		c.carrier.Owner = c
+		c.raw, _ = c.carrier.SyscallConn()
 	}
 	return c
 }
@@ -83,13 +91,7 @@ func (c *conn) serve() {
 				continue
 			}
 		}
-		var err error
-		if c.raw != nil {
-			err = c.raw.Read(step)
-		} else {
-			err = c.readOnce()
-		}
-		if err != nil && !c.woken(err) {
+		if err := c.raw.Read(step); err != nil && !c.woken(err) {
 			break
 		}
 	}
@@ -111,6 +113,8 @@ func (c *conn) serve() {
 // one peek at the endpoint. What a short read does not tell is an end of stream that arrived together with the data,
 // whose notification is used up. Therefore the first request of a connection is followed by another read, and a
 // connection that stays silent for probeDelay is read once more.
+//
+// Over TLS a short read tells nothing: a record may be whole and more lie behind it. There one more read is made.
 func (c *conn) step(fd uintptr) bool {
 	for {
 		w := c.acquire()
@@ -119,7 +123,7 @@ func (c *conn) step(fd uintptr) bool {
 			return true
 		}
 		room := w.in[w.end:]
-		n, err := wire.Recv(int(fd), room)
+		n, err := c.receive(int(fd), room)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -132,40 +136,27 @@ func (c *conn) step(fd uintptr) bool {
 		}
 		w.end += n
 		first := c.first
-		c.fd = int(fd)
+		if c.tcp != nil {
+			c.fd = int(fd)
+		}
 		leave := c.work()
 		c.fd = -1
 		if leave {
 			return true
 		}
-		if n < len(room) && !first {
+		if n < len(room) && !first && c.tcp != nil {
 			c.park()
 			return false
 		}
 	}
 }
 
-// readOnce is step for connections that are not plain TCP.
-func (c *conn) readOnce() error {
-	if c.w != nil {
-		c.park()
+// receive reads what is there, without waiting.
+func (c *conn) receive(fd int, p []byte) (int, error) {
+	if c.carrier != nil {
+		return c.carrier.Receive(fd, c.nc, p)
 	}
-	w := c.acquire()
-	if !w.grow(c.headLimit()) {
-		c.refuse(errHeadBytes)
-		return nil
-	}
-	n, err := c.nc.Read(w.in[w.end:])
-	if n == 0 && err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return err
-		}
-		c.clientGone()
-		return nil
-	}
-	w.end += n
-	c.work()
-	return nil
+	return wire.Recv(fd, p)
 }
 
 func (c *conn) headLimit() int {
@@ -193,7 +184,7 @@ func (c *conn) work() bool {
 		}
 		w.scanned = 0
 		c.headSize = size
-		if r := &x.Request; r.ContentLength != 0 || r.Upgrade || c.raw == nil {
+		if r := &x.Request; r.ContentLength != 0 || r.Upgrade {
 			c.outside = true
 			return true
 		}
@@ -348,7 +339,7 @@ func (c *conn) overlooked(now exchange.Nanos) bool {
 	if !c.first && c.started == 0 {
 		limit = c.srv.options.Load().IdleTimeout
 	}
-	if c.raw == nil || now > began+exchange.Nanos(limit+overlookedTime) {
+	if now > began+exchange.Nanos(limit+overlookedTime) {
 		return false
 	}
 	unread := false
@@ -380,6 +371,15 @@ func (c *conn) Attach(t *wire.Timer) { c.upstream.Store(t) }
 
 // Aborted implements wire.Client.
 func (c *conn) Aborted() bool { return c.aborted.Load() }
+
+// close closes the connection. Over TLS the end is announced to who can still be told.
+func (c *conn) close() {
+	if c.carrier != nil && (c.torn || c.stuck || c.aborted.Load()) {
+		_ = c.carrier.Close()
+		return
+	}
+	_ = c.nc.Close()
+}
 
 // clientGone ends a connection that the client closed. A head that had begun is counted; nobody is left to answer.
 func (c *conn) clientGone() { c.closing = true }

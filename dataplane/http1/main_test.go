@@ -3,7 +3,13 @@ package http1
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -164,23 +170,49 @@ func newRig(t testing.TB, o ServerOptions) *rig {
 // dial opens a connection that is served.
 func (r *rig) dial(how string) net.Conn {
 	r.t.Helper()
-	var near, far net.Conn
-	if how == "pipe" {
-		near, far = net.Pipe()
-	} else {
-		near, far = pair(r.t)
+	near, far := pair(r.t)
+	if how == "tls" {
+		far = tls.Server(wire.NewCarrier(far.(*net.TCPConn)), &tls.Config{Certificates: []tls.Certificate{certificate(r.t)}})
 	}
 	started := make(chan struct{})
 	go func() {
 		close(started)
+		if secured, ok := far.(*tls.Conn); ok {
+			if err := secured.Handshake(); err != nil {
+				_ = far.Close()
+				return
+			}
+		}
 		r.srv.Serve(far, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")})
 	}()
 	<-started
+	if how == "tls" {
+		secured := tls.Client(near, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the peer is this test
+		if err := secured.Handshake(); err != nil {
+			r.t.Fatal(err)
+		}
+		near = secured
+	}
 	r.t.Cleanup(func() { _ = near.Close() })
 	if err := near.SetDeadline(time.Now().Add(testPatience)); err != nil {
 		r.t.Fatal(err)
 	}
 	return near
+}
+
+// certificate makes one for nobody in particular.
+func certificate(t testing.TB) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func pair(t testing.TB) (near, far net.Conn) {

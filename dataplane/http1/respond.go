@@ -29,9 +29,11 @@ func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) err
 		r.Header = *h
 	}
 	// A deadline of its own: the timer may be that of an upload, which reads meanwhile.
+	c.brief.Store(true)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.options.Load().IdleTimeout))
 	_, err := c.nc.Write(codec.AppendResponseHead(nil, &r, codec.NoBody))
 	_ = c.nc.SetWriteDeadline(time.Time{})
+	c.brief.Store(false)
 	switch {
 	case err != nil:
 		c.abort() // part of it may have left: nothing can follow
@@ -72,9 +74,11 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 	}
 	if err != nil {
 		c.closing = true
-		if framing == codec.UntilClose && c.tcp != nil {
-			_ = c.tcp.SetLinger(0) // an ordinary close would make the body look complete
-			c.torn = true
+		if framing == codec.UntilClose {
+			c.torn = true // an ordinary close would make the body look complete
+			if c.tcp != nil {
+				_ = c.tcp.SetLinger(0)
+			}
 		}
 	}
 	return err
@@ -112,6 +116,9 @@ func (c *conn) unread(x *exchange.Exchange) bool {
 
 // write writes p to the client, on the short way while step runs.
 func (c *conn) write(p []byte) error {
+	if c.carrier != nil {
+		return c.writeSecured(p)
+	}
 	if c.fd >= 0 {
 		n, err := wire.Send(c.fd, p)
 		if n == len(p) {
@@ -137,6 +144,31 @@ func (c *conn) write(p []byte) error {
 			return errClientSlow
 		}
 	}
+}
+
+// writeSecured is write over TLS, whose Carrier goes on where a deadline was not meant; see Again.
+func (c *conn) writeSecured(p []byte) error {
+	c.Waits()
+	_, err := c.nc.Write(p)
+	c.Moved(len(p))
+	switch {
+	case err == nil:
+		return nil
+	case c.timer.Expired():
+		err = errClientSlow
+	default:
+		err = errClientReset
+	}
+	c.stuck = true
+	return err
+}
+
+// Again tells the connection below TLS whether a write that met a deadline goes on.
+func (c *conn) Again() bool {
+	if t := c.carries.Load(); t != nil {
+		return t.check(c.nc) == nil
+	}
+	return !c.brief.Load() && c.Spurious()
 }
 
 // spurious implements wire.Side.

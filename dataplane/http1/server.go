@@ -32,6 +32,7 @@ type Server struct {
 	draining atomic.Bool
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	closed   bool
 	empty    *sync.Cond
 }
 
@@ -46,19 +47,28 @@ func NewServer(handler exchange.Handler, sweeper *wire.Sweeper, options ServerOp
 // SetOptions replaces the options; open connections follow with their next request.
 func (s *Server) SetOptions(o ServerOptions) { s.options.Store(&o) }
 
-// Serve serves a connection to its end and closes it. facts.Remote and what else is known are filled in by the caller.
+// Secured is a connection over TLS, such as a *tls.Conn; its NetConn is a *wire.Carrier.
+type Secured interface {
+	net.Conn
+	NetConn() net.Conn
+}
+
+// Serve serves a connection, a *net.TCPConn or Secured, to its end and closes it. facts.Remote and what else is known are
+// filled in by the caller.
 func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	c := newConn(s, nc, facts)
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
-	if s.draining.Load() { // it was accepted just before the listener closed: its first request is served
+	if s.closed {
+		c.abort()
+	} else if s.draining.Load() { // it was accepted just before the listener closed: its first request is served
 		c.drainAt.Store(int64(exchange.Now() + exchange.Nanos(time.Second)))
 	}
 	s.mu.Unlock()
 	s.sweeper.Add(&c.timer)
 	c.serve()
 	s.sweeper.Remove(&c.timer)
-	_ = nc.Close()
+	c.close()
 	s.mu.Lock()
 	delete(s.conns, c)
 	if len(s.conns) == 0 {
@@ -106,11 +116,13 @@ func (s *Server) Wait(stop <-chan struct{}) {
 	}
 }
 
-// Close ends every connection at once, whatever runs on it, and returns how many there were.
+// Close ends every connection at once, whatever runs on it, and returns how many there were. One that comes later ends
+// too.
 func (s *Server) Close() int {
 	s.draining.Store(true)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for c := range s.conns {
 		c.abort()
 	}

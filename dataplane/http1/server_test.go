@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestExchanges(t *testing.T) {
 		{"large head and chunked body", "POST /echo HTTP/1.1\r\nHost: a\r\nX: " + big[:40000] + "\r\nTransfer-Encoding: chunked\r\n\r\n5000\r\n" + big[:0x5000] + "\r\n0\r\n\r\nGET /2" + get, []want{{200, big[:0x5000], false, nil}, {200, "/2", false, nil}}, false},
 	}
 	for _, tt := range tests {
-		for _, how := range []string{"tcp", "pipe"} {
+		for _, how := range []string{"tcp", "tls"} {
 			t.Run(tt.name+"/"+how, func(t *testing.T) {
 				r := newRig(t, ServerOptions{})
 				nc := r.dial(how)
@@ -130,7 +131,7 @@ func TestTimeouts(t *testing.T) {
 		{"half a body", ServerOptions{IdleTimeout: short}, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhell", 0, 400},
 	}
 	for _, tt := range tests {
-		for _, how := range []string{"tcp", "pipe"} {
+		for _, how := range []string{"tcp", "tls"} {
 			t.Run(tt.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, tt.options)
@@ -176,7 +177,7 @@ func TestEndWithTheRequest(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	for _, how := range []string{"tcp", "pipe"} {
+	for _, how := range []string{"tcp", "tls"} {
 		t.Run(how, func(t *testing.T) {
 			r := newRig(t, ServerOptions{})
 			fresh, idle, busy := r.dial(how), r.dial(how), r.dial(how)
@@ -340,20 +341,36 @@ func TestInterimLeavesTheBodyItsTime(t *testing.T) {
 
 // TestInterimToAClientThatTakesNothing: behind half an interim response there is no place for another.
 func TestInterimToAClientThatTakesNothing(t *testing.T) {
+	for _, how := range []string{"tcp", "tls"} {
+		t.Run(how, func(t *testing.T) { interimToNobody(t, how) })
+	}
+}
+
+func interimToNobody(t *testing.T, how string) {
 	r := newRig(t, ServerOptions{IdleTimeout: 50 * time.Millisecond})
-	nc := r.dial("pipe")
+	nc := r.dial(how)
 	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
 		t.Fatal(err)
 	}
 	x := <-r.h.waiting
-	if err := x.Downstream.Interim(x, 103, nil); err == nil {
+	var hint exchange.Header
+	hint.Add("Link", strings.Repeat("x", 60<<10))
+	var err error
+	for range 1000 { // until all buffers on the way are full
+		if err = x.Downstream.Interim(x, 103, &hint); err != nil {
+			break
+		}
+	}
+	if err == nil {
 		t.Error("nobody reads, and no error")
 	}
 	if !x.Downstream.(wire.Client).Aborted() {
 		t.Error("the exchange goes on")
 	}
 	r.h.release <- struct{}{}
-	ended(t, bufio.NewReader(nc))
+	if _, err := io.Copy(io.Discard, nc); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection stays open")
+	}
 }
 
 // BenchmarkServe is a small exchange over the loopback interface, answered here.

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -30,6 +31,7 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	c.timer.Set(0)
 	t := &relayTunnel{c: c, far: far, idle: c.idleOf(x)}
 	t.active.Store(int64(exchange.Now()))
+	c.carries.Store(t)
 	t.begin()
 	up := make(chan error, 1)
 	early := w.in[w.start:w.end] // sent before our 101: it belongs to the new protocol now
@@ -57,6 +59,7 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 		_ = half.CloseWrite()
 	}
 	upErr := <-up
+	c.stuck = err != nil || upErr != nil
 	x.Record.BytesIn += t.in.Load()
 	x.Record.BytesOut += t.out.Load()
 	if errors.Is(err, errTunnelIdle) || errors.Is(upErr, errTunnelIdle) {
@@ -135,6 +138,9 @@ func (t *relayTunnel) write(dst deadliner, p []byte) (int, error) {
 		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return at, err
+		}
+		if dst == t.c.nc && t.c.carrier != nil { // over TLS the Carrier has asked check already
+			return at, cmp.Or(t.check(dst), errTunnelIdle)
 		}
 		if n > 0 {
 			t.active.Store(int64(exchange.Now()))

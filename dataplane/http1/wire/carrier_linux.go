@@ -1,0 +1,79 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// A Carrier is the TCP connection below TLS. It keeps from crypto/tls what that does not survive, or cannot do:
+//   - A write that a deadline cuts short ends a TLS connection for good. Deadlines here also wake up, so a Carrier goes on
+//     writing where its Owner says that one was not meant for it.
+//   - Whether something is there to be read cannot be asked of a TLS connection. Receive can, so that a connection holds
+//     no buffers while it waits.
+type Carrier struct {
+	*net.TCPConn
+	Owner interface {
+		// Again reports whether a write that met a deadline shall go on.
+		Again() bool
+	}
+	fd int // of the socket while Receive runs, else -1
+}
+
+// NewCarrier returns a Carrier without an owner: a deadline ends its writes.
+func NewCarrier(tcp *net.TCPConn) *Carrier { return &Carrier{TCPConn: tcp, fd: -1} }
+
+// Receive is Recv through TLS: it reads from over, whose carrier c is, and does not wait. Nothing else reads meanwhile.
+func (c *Carrier) Receive(fd int, over io.Reader, p []byte) (int, error) {
+	c.fd = fd
+	n, err := over.Read(p)
+	c.fd = -1
+	switch {
+	case n > 0, errors.Is(err, io.EOF):
+		return n, nil
+	case errors.Is(err, errNothing):
+		return 0, syscall.EAGAIN
+	}
+	return 0, err
+}
+
+// Read implements net.Conn.
+func (c *Carrier) Read(p []byte) (int, error) {
+	if c.fd < 0 {
+		return c.TCPConn.Read(p)
+	}
+	for {
+		n, err := Recv(c.fd, p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, errNothing
+		case err == nil && n == 0:
+			return 0, io.EOF
+		}
+		return n, err
+	}
+}
+
+// Write implements net.Conn.
+func (c *Carrier) Write(p []byte) (int, error) {
+	for at := 0; ; {
+		n, err := c.TCPConn.Write(p[at:])
+		at += n
+		if err == nil || c.Owner == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.Owner.Again() {
+			return at, err
+		}
+	}
+}
+
+// errNothing says that nothing is there to be read. It is temporary: crypto/tls goes on after it.
+var errNothing net.Error = nothing{}
+
+type nothing struct{}
+
+func (nothing) Error() string   { return "nothing to read yet" }
+func (nothing) Timeout() bool   { return false }
+func (nothing) Temporary() bool { return true }
