@@ -78,7 +78,7 @@ stops at once.`,
 	for _, setting := range standalone.Settings() {
 		o.globals[setting.Key] = f.String(flagName(setting.Key), "", "the file's "+setting.Key+" ("+setting.Variable+")")
 	}
-	cmd.AddCommand(newDemo(stderr), newVersion(stdout))
+	cmd.AddCommand(newDemo(stderr), newProbe(stdout), newVersion(stdout))
 	cmd.CompletionOptions.HiddenDefaultCmd = false
 	return cmd
 }
