@@ -94,8 +94,13 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
 			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", in.Services[i].Spec.BindAddress, h.global, h.address)
 			p.Holder = -1
 			p.HolderField = h.global + ".bindAddress"
-		case a == h.address:
+		case a == h.address && terminates(&in.Services[h.service]) == terminates(&in.Services[i]):
 			return true // shared, as virtual hosts
+		case a == h.address:
+			p.Message = fmt.Sprintf("`%s` is an address of service `%s`, and only one of both has `tls: true`",
+				in.Services[i].Spec.BindAddress, in.Services[h.service].Owner())
+			p.Holder = h.service
+			p.HolderField = "bindAddress"
 		default:
 			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`",
 				in.Services[i].Spec.BindAddress, in.Services[h.service].Spec.BindAddress, in.Services[h.service].Owner())

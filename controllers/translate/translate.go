@@ -28,6 +28,7 @@ type Input struct {
 type Service struct {
 	Namespace, Name string
 	Spec            v1alpha1.ProxyServiceSpec
+	Certificates    []Certificate   // as spec.tlsConfig.certificates lists them
 	Faults          field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 }
 
@@ -91,7 +92,7 @@ func (t *translation) service(index int, in *Service) {
 	}
 	l := t.listeners[address]
 	if l == nil {
-		l = &snapshot.Listener{Address: address.String()}
+		l = &snapshot.Listener{Address: address.String(), TLS: terminates(in)}
 		t.listeners[address] = l
 		t.out.Listeners = append(t.out.Listeners, l)
 	}
@@ -100,6 +101,7 @@ func (t *translation) service(index int, in *Service) {
 		Name:        in.Name,
 		Hosts:       lower(in.Spec.Hosts),
 		IdleTimeout: secs(in.Spec.Timeouts.IdleSecs),
+		TLS:         t.tls(index, in),
 	}
 	if p := *in.Spec.HealthPath; p != v1alpha1.Off {
 		service.HealthPath = p
@@ -145,6 +147,10 @@ func accessLog(a v1alpha1.AccessLog) snapshot.AccessLog {
 // hash tells configurations apart. It covers what was configured, not what follows from it.
 func hash(in Input) string {
 	in.World = nil // what surrounds the configuration
+	in.Services = slices.Clone(in.Services)
+	for i := range in.Services {
+		in.Services[i].Certificates = nil // found where the configuration says
+	}
 	text, err := json.Marshal(in)
 	if err != nil {
 		return "" // plain data always marshals

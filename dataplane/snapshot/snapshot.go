@@ -38,6 +38,7 @@ type AccessLog struct {
 // A Listener is a bound address with the virtual hosts that share it.
 type Listener struct {
 	Address  string // as configured, host:port; the key under which it stays open across reloads
+	TLS      bool   // clients speak TLS; each of the services has its TLS then
 	Services []*Service
 	Routes   []*Route // in the order of their owners' age: earlier wins a tie
 }
@@ -49,6 +50,7 @@ type Service struct {
 	TrustedProxies  []netip.Prefix // peers whose X-Forwarded-* and X-Request-Id are believed
 	HealthPath      string         // the path that answers for the service's health; empty: none
 	IdleTimeout     time.Duration  // of kept-alive client connections
+	TLS             *TLS           // nil: clients speak plain HTTP
 }
 
 // A Route says which requests it takes and what becomes of them.

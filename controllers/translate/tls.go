@@ -1,0 +1,90 @@
+package translate
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A Certificate is what a source found where a service names one.
+type Certificate struct {
+	Name    string // the file or the Secret, for messages
+	Chain   []byte // PEM, the service's own certificate first
+	Key     []byte // PEM
+	Problem string // why it cannot be used; empty: nothing was found to be wrong
+
+	checked bool // NewCertificate has looked at it
+}
+
+// NewCertificate returns a certificate, with a Problem where it is not one with its key. A source that keeps what it
+// returns spares every translation the look at it.
+func NewCertificate(name string, chain, key []byte) Certificate {
+	c := Certificate{Name: name, Chain: chain, Key: key}
+	c.check()
+	return c
+}
+
+func (c *Certificate) check() {
+	if c.Problem == "" && !c.checked {
+		if _, err := tls.X509KeyPair(c.Chain, c.Key); err != nil {
+			c.Problem = fmt.Sprintf("%s: %v", c.Name, err)
+		}
+	}
+	c.checked = true
+}
+
+// terminates says whether a service's clients speak TLS to it.
+func terminates(in *Service) bool { return deref(in.Spec.TLS) }
+
+// tls makes the certificates of a service that terminates TLS, and is nil for others. One that cannot be used is there
+// without its content: the handshakes that would need it fail.
+func (t *translation) tls(service int, in *Service) *snapshot.TLS {
+	if !terminates(in) {
+		return nil
+	}
+	out := &snapshot.TLS{MinVersion: tls.VersionTLS12}
+	var named []v1alpha1.CertificateSource
+	if c := in.Spec.TLSConfig; c != nil {
+		named = c.Certificates
+		if deref(c.MinVersion) == v1alpha1.TLS13 {
+			out.MinVersion = tls.VersionTLS13
+		}
+	}
+	if len(named) == 0 && len(in.Certificates) == 0 {
+		t.problem(Problem{
+			Service: service, Field: "tlsConfig", Reason: ReasonInvalidCertificateRef,
+			Message: "`tls: true` needs a certificate: set `tlsConfig.certificates`",
+		})
+	}
+	for i := range max(len(named), len(in.Certificates)) {
+		c := Certificate{Problem: "it was not found"}
+		if i < len(in.Certificates) {
+			c = in.Certificates[i]
+		}
+		reason := ReasonInvalidCertificateRef
+		if i < len(named) && !t.mayUse(in, named[i].SecretRef) {
+			c = Certificate{Name: c.Name, Problem: fmt.Sprintf(
+				"Secret `%s/%s` belongs to another namespace, which has no ReferenceGrant for it", *named[i].SecretRef.Namespace, named[i].SecretRef.Name,
+			)}
+			reason = ReasonRefNotPermitted
+		}
+		c.check()
+		one := snapshot.Certificate{Name: c.Name}
+		if c.Problem == "" {
+			one.Chain, one.Key = c.Chain, c.Key
+		} else {
+			t.problem(Problem{
+				Service: service, Field: "tlsConfig." + index("certificates", i), Reason: reason, Message: c.Problem,
+			})
+		}
+		out.Certificates = append(out.Certificates, one)
+	}
+	return out
+}
+
+// mayUse says whether a service may have a Secret. In a file there are none.
+func (t *translation) mayUse(in *Service, ref *v1alpha1.SecretReference) bool {
+	return ref == nil || ref.Namespace == nil || t.world == nil || t.world.granted(in.Namespace, "Secret", *ref.Namespace, ref.Name)
+}

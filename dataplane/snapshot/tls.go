@@ -1,0 +1,38 @@
+package snapshot
+
+import (
+	"bytes"
+	"slices"
+)
+
+// TLS says how the connections of a service's clients are secured.
+type TLS struct {
+	MinVersion   uint16 // as crypto/tls numbers them
+	Certificates []Certificate
+}
+
+// A Certificate is a chain with its key, in PEM. One without content could not be had: handshakes that need it fail.
+type Certificate struct {
+	Name  string // where it came from, for messages
+	Chain []byte
+	Key   Secret
+}
+
+// Equal reports whether both secure connections alike.
+func (t *TLS) Equal(o *TLS) bool {
+	if t == nil || o == nil || t == o {
+		return t == o
+	}
+	return t.MinVersion == o.MinVersion && slices.EqualFunc(t.Certificates, o.Certificates, func(a, b Certificate) bool {
+		return bytes.Equal(a.Chain, b.Chain) && bytes.Equal(a.Key, b.Key)
+	})
+}
+
+// A Secret is not to be shown.
+type Secret []byte
+
+// String implements fmt.Stringer, for whoever prints it by mistake.
+func (Secret) String() string { return "(secret)" }
+
+// MarshalText implements encoding.TextMarshaler for the same reason.
+func (Secret) MarshalText() ([]byte, error) { return []byte("(secret)"), nil }
