@@ -149,7 +149,7 @@ func startIsolated(env []string) (*os.Process, error) {
 func environment(assets, dir string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return strings.HasSuffix(strings.ToUpper(name), "_PROXY") || name == "KUBECONFIG"
+		return strings.HasSuffix(strings.ToUpper(name), "_PROXY") || slices.Contains([]string{"KUBECONFIG", assetsVariable, "TMPDIR"}, name)
 	})
 	return append(env, isolatedVariable+"=true", assetsVariable+"="+assets, "TMPDIR="+dir)
 }
