@@ -52,9 +52,9 @@ dev: ## Like run, but rebuild and restart when a Go file or a file of config/ ch
 ##@ Develop
 
 .PHONY: generate
-generate: ## Write what is generated from the types: deep copies, the field reference and the JSON Schema in docs/
+generate: ## Write what is generated: deep copies, the field reference and the JSON Schema in docs/, the README of the chart
 	"$$(hack/tool.sh controller-gen)" object paths=./api/v1alpha1
-	go generate ./api/...
+	go generate ./api/... ./charts/...
 
 .PHONY: manifests
 manifests: ## Write the CRD (config/crd and the chart's copy) and the RBAC roles (config/rbac) from the markers in Go files
