@@ -85,11 +85,12 @@ test: ## Run every test with the race detector: unit, architecture, integration,
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
-	go test -shuffle=on -timeout 10m $(TEST_FLAGS) $$(go list ./... | grep -vE '/test/|/controllers$$')
+	go test -shuffle=on -timeout 10m $(TEST_FLAGS) \
+		$$(go list -f '{{.TestImports}} {{.XTestImports}} {{.ImportPath}}' ./... | grep -vE '/test/kube\b|/test/[^ ]*$$' | sed 's/.* //')
 
 .PHONY: test-integration
 test-integration: ## Run the tests with real sockets and real peers (nginx, HAProxy, an API server)
-	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m $(TEST_FLAGS) ./controllers ./test/...
+	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m $(TEST_FLAGS) ./controllers/... ./test/...
 
 .PHONY: cover
 cover: ## Measure what the tests cover, as HTML in bin/cover.html

@@ -1,46 +1,42 @@
 #!/usr/bin/env bash
-# Builds one program of a module into a file, unless the file is there. hack/tool.sh and hack/kubernetes.sh call it.
-#
-#   hack/build.sh MODULE-DIRECTORY PACKAGE FILE [LDFLAGS]
-#
+# The function that hack/tool.sh and hack/kubernetes.sh build programs with. They source this file, so that whoever ends them
+# ends the build.
+
+# build_program MODULE-DIRECTORY PACKAGE FILE [LDFLAGS] builds a program of a module into a file, unless the file is there.
 # Everything that it says goes to stderr, with the time it takes: some of these builds take minutes.
-set -euo pipefail
+build_program() {
+	local module=$1 package=$2 file=$3 ldflags=${4:-}
+	local name started build
+	name=$(basename "$file")
 
-usage='usage: hack/build.sh MODULE-DIRECTORY PACKAGE FILE [LDFLAGS]'
-module=${1:?$usage}
-package=${2:?$usage}
-file=${3:?$usage}
-ldflags=${4:-}
-name=$(basename "$file")
-
-[[ ! -x $file ]] || exit 0
-mkdir -p "$(dirname "$file")"
-
-# One build at a time where flock is there: a second one waits and finds the file. Without it both build, see below.
-exec 9>"$file.lock"
-if command -v flock >/dev/null && ! flock -n 9; then
-	echo "waiting for another build of $name to end ..." >&2
-	flock 9
-fi
-if [[ -x $file ]]; then
-	exit 0
-fi
-
-echo "building $name, once for this version (the first time takes minutes) ..." >&2
-started=$SECONDS
-# Built beside its place and moved there: whoever looks finds a whole program or none. For this machine, whatever the caller
-# builds for.
-env -u GOOS -u GOARCH CGO_ENABLED=0 GOWORK=off \
-	go build -C "$module" -mod=readonly -buildvcs=false -trimpath -ldflags="-s -w $ldflags" -o "$file.$$" "$package" >&2 9>&- &
-build=$!
-trap 'kill "$build" 2>/dev/null || true; rm -f "$file.$$"' EXIT
-while kill -0 "$build" 2>/dev/null; do
-	sleep 1 9>&-
-	if (((SECONDS - started) % 20 == 0)); then
-		echo "  still building $name, $((SECONDS - started)) s ..." >&2
+	[[ ! -x $file ]] || return 0
+	mkdir -p "$(dirname "$file")"
+	# One build at a time where flock is there: a second one waits and finds the file. Without it both build, see below.
+	exec 9>"$file.lock"
+	if command -v flock >/dev/null && ! flock -n 9; then
+		echo "waiting for another build of $name to end ..." >&2
+		flock 9
+		[[ ! -x $file ]] || return 0
 	fi
-done
-wait "$build"
-trap - EXIT
-mv -f "$file.$$" "$file"
-echo "built $name in $((SECONDS - started)) s" >&2
+
+	echo "building $name, once for this version (the first time takes minutes) ..." >&2
+	started=$SECONDS
+	# Built beside its place and moved there: whoever looks finds a whole program or none. For this machine, whatever the
+	# caller builds for.
+	env -u GOOS -u GOARCH CGO_ENABLED=0 GOWORK=off go build -C "$module" -mod=readonly -buildvcs=false -trimpath \
+		-ldflags="-s -w $ldflags" -o "$file.$$" "$package" >&2 9>&- &
+	build=$!
+	# shellcheck disable=SC2064 # what is local now is not there at the end
+	trap "kill $build 2>/dev/null || true; rm -f '$file.$$'" EXIT
+	while kill -0 "$build" 2>/dev/null; do
+		sleep 1 9>&-
+		if (((SECONDS - started) % 20 == 0)); then
+			echo "  still building $name, $((SECONDS - started)) s ..." >&2
+		fi
+	done
+	wait "$build"
+	trap - EXIT
+	mv -f "$file.$$" "$file"
+	exec 9>&-
+	echo "built $name in $((SECONDS - started)) s" >&2
+}

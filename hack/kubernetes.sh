@@ -9,6 +9,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/build.sh
+source "$here/build.sh"
 cache=${XDG_CACHE_HOME:-${HOME:?set HOME or XDG_CACHE_HOME}/.cache}/pingora-proxy/kubernetes
 cd "$here/kubernetes"
 version=$(awk '$1 == "k8s.io/kubernetes" {print $2}' go.mod)
@@ -34,8 +36,8 @@ build() {
 	flags+=" -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
 	for program; do
 		case $program in
-		etcd) "$here/build.sh" etcd go.etcd.io/etcd/server/v3 "$built/etcd" ;;
-		*) "$here/build.sh" . "k8s.io/kubernetes/cmd/$program" "$built/$program" "$flags" ;;
+		etcd) build_program etcd go.etcd.io/etcd/server/v3 "$built/etcd" ;;
+		*) build_program . "k8s.io/kubernetes/cmd/$program" "$built/$program" "$flags" ;;
 		esac
 	done
 }

@@ -10,6 +10,8 @@ set -euo pipefail
 
 name=${1:?usage: hack/tool.sh NAME}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=hack/build.sh
+source "$here/build.sh"
 
 case $name in
 golangci-lint) module=. package=github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
@@ -30,5 +32,5 @@ cd "$here/tools/$module"
 cache=${XDG_CACHE_HOME:-${HOME:?set HOME or XDG_CACHE_HOME}/.cache}/pingora-proxy/tools
 key=$({ go version && cat go.mod go.sum; } | git hash-object --stdin | cut -c1-16)
 binary=$cache/$key/$name
-"$here/build.sh" "$PWD" "$package" "$binary"
+build_program "$PWD" "$package" "$binary"
 echo "$binary"
