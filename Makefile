@@ -132,12 +132,7 @@ kind-load: image-rootfs ## Build the image without a base image, load it into th
 
 .PHONY: deploy
 deploy: ## Install config/default with IMAGE on the cluster, wait until it is ready
-	@mkdir -p bin/deploy
-	@image='$(IMAGE)'; printf '%s\n' 'resources: [../../config/default]' \
-		"images: [{name: pingora-proxy, newName: '$${image%:*}', newTag: '$${image##*:}'}]" >bin/deploy/kustomization.yaml
-	kustomize=$$(hack/tool.sh kustomize); \
-	"$$kustomize" build bin/deploy | hack/cluster.sh kubectl apply --server-side -f -
-	@hack/cluster.sh kubectl --namespace pingora-proxy-system rollout status deployment/pingora-proxy --timeout 3m
+	@hack/deploy.sh '$(IMAGE)' '$(BINARY)'
 
 .PHONY: kind-down
 kind-down: ## Remove the cluster of kind-up
