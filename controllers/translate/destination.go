@@ -65,7 +65,7 @@ func (t *translation) kubeService(in *Service, ref *v1alpha1.BackendService) (d 
 		namespace = in.Namespace
 	}
 	key := namespace + "/" + ref.Name
-	if !t.world.granted(in.Namespace, "Service", namespace, ref.Name) {
+	if !t.world.Granted(in.Namespace, "Service", namespace, ref.Name) {
 		return d, ReasonRefNotPermitted, notGranted("Service", key, in.Namespace)
 	}
 	s, ok := t.world.Services[key]
@@ -128,7 +128,7 @@ func (t *translation) dnsName(in *Service, host string, port uint16) (d destinat
 		kind, n := labels[len(labels)-1], len(labels)
 		switch {
 		case kind == "svc" && n >= 3:
-			if to, service := labels[n-2], labels[n-3]; !t.world.granted(in.Namespace, "Service", to, service) {
+			if to, service := labels[n-2], labels[n-3]; !t.world.Granted(in.Namespace, "Service", to, service) {
 				return d, ReasonRefNotPermitted, notGranted("Service", to+"/"+service, in.Namespace)
 			}
 		case kind == "pod" && n >= 3 && labels[n-2] == in.Namespace:

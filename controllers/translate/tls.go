@@ -86,5 +86,5 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 
 // mayUse says whether a service may have a Secret. In a file there are none.
 func (t *translation) mayUse(in *Service, ref *v1alpha1.SecretReference) bool {
-	return ref == nil || ref.Namespace == nil || t.world == nil || t.world.granted(in.Namespace, "Secret", *ref.Namespace, ref.Name)
+	return ref == nil || deref(ref.Namespace) == "" || t.world == nil || t.world.Granted(in.Namespace, "Secret", *ref.Namespace, ref.Name)
 }

@@ -51,8 +51,8 @@ type PortRange struct{ First, Last uint16 }
 // OriginKey names a port of a Service.
 func OriginKey(o snapshot.Origin) string { return o.Namespace + "/" + o.Name + ":" + o.Port }
 
-// granted says whether an object of one namespace may name an object of another.
-func (w *World) granted(from, kind, to, name string) bool {
+// Granted says whether an object of one namespace may name an object of another.
+func (w *World) Granted(from, kind, to, name string) bool {
 	return from == to || slices.ContainsFunc(w.Grants, func(g Grant) bool {
 		return g.From == from && g.Kind == kind && g.To == to && (g.Name == "" || g.Name == name)
 	})
