@@ -21,6 +21,9 @@ import (
 // idleGrace is how long a kept-alive client connection may stay silent when its listener goes; see http1.Server.Drain.
 const idleGrace = time.Second
 
+// handshakeGrace is for how long handshakes may go on when their listener goes.
+const handshakeGrace = 5 * time.Second
+
 // A liveFilter is an instance with the key that it lives on under.
 type liveFilter struct{ filter filter.Filter }
 
@@ -28,6 +31,7 @@ type liveFilter struct{ filter filter.Filter }
 type openListener struct {
 	*listener.Listener
 	slot   int
+	tls    *listener.Terminator // nil: plain HTTP
 	server *http1.Server
 	gone   chan struct{} // closed when its last connection has ended
 }
@@ -81,16 +85,17 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	d.metrics.KeepRoutes(metrics)
 	d.checker.Sync(d.clusters.All())
 	d.gate.SetLimit(s.Limits.MaxConnections)
+	d.secure(s, opened, table)
 	for _, l := range s.Listeners {
-		d.start(l, opened[l.Address], s)
+		d.start(l, opened[keyOf(l)], s)
 	}
-	for address, l := range closed {
-		delete(d.open, address)
+	for key, l := range closed {
+		delete(d.open, key)
 		d.retire(l)
 	}
 	bound := make(map[string]string, len(d.open))
-	for address, l := range d.open {
-		bound[address] = l.Addr().String()
+	for _, l := range d.open {
+		bound[l.Address()] = l.Addr().String()
 	}
 	d.serving.Store(&serving{snapshot: s, since: time.Now(), bound: bound})
 	d.ready.Store(true)
@@ -145,12 +150,12 @@ func (d *DataPlane) swapFilters(filters map[string]*liveFilter) (dropped []*live
 
 // compile makes the route table. The routes get their groups and counters later.
 func (d *DataPlane) compile(
-	s *snapshot.Snapshot, open map[string]*openListener, filters map[string]*liveFilter,
+	s *snapshot.Snapshot, open map[listenerKey]*openListener, filters map[string]*liveFilter,
 ) (*router.Table, []*router.Route, error) {
 	var routes []*router.Route
 	listeners := make([]router.Listener, 0, len(s.Listeners))
 	for _, l := range s.Listeners {
-		compiled := router.Listener{Slot: open[l.Address].slot, Snapshot: l}
+		compiled := router.Listener{Slot: open[keyOf(l)].slot, Snapshot: l}
 		for _, r := range l.Routes {
 			route := &router.Route{Snapshot: r}
 			for _, config := range r.Filters {
@@ -178,7 +183,7 @@ func (d *DataPlane) start(s *snapshot.Listener, l *openListener, all *snapshot.S
 		return
 	}
 	l.server = http1.NewServer(d.proxy, d.sweeper, options, d.log)
-	d.open[s.Address] = l
+	d.open[keyOf(s)] = l
 	d.accept(l)
 	d.log.Info("listening", "address", s.Address, "bound", l.Addr().String())
 }
@@ -195,7 +200,7 @@ func serverOptions(s *snapshot.Listener, limits *snapshot.Limits) http1.ServerOp
 }
 
 func (d *DataPlane) accept(l *openListener) {
-	server, slot := l.server, l.slot
+	server, slot, terminator := l.server, l.slot, l.tls
 	go l.Serve(func(nc *net.TCPConn) {
 		d.metrics.OpenConnections.Inc()
 		d.metrics.Connections.Inc()
@@ -207,7 +212,11 @@ func (d *DataPlane) accept(l *openListener) {
 		if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
 			facts.Local = local.AddrPort()
 		}
-		server.Serve(nc, facts)
+		if terminator == nil {
+			server.Serve(nc, facts)
+		} else if conn := d.handshake(nc, terminator, &facts); conn != nil {
+			server.Serve(conn, facts)
+		}
 	}, func() { d.metrics.RejectConnection(exchange.Overload) })
 }
 
@@ -217,6 +226,9 @@ func (d *DataPlane) retire(l *openListener) {
 	l.Close()
 	d.leaving[l] = struct{}{}
 	d.running.Go(func() {
+		if l.tls != nil { // who is silent in the middle of a handshake holds nobody up
+			defer time.AfterFunc(handshakeGrace, l.tls.Close).Stop()
+		}
 		l.Wait()
 		close(l.gone)
 		d.mu.Lock()

@@ -37,29 +37,39 @@ func (e *BindError) Unwrap() []error {
 	return causes
 }
 
+// A listenerKey is what a listener stays open under. One whose clients are to speak TLS from now on, or no more, is
+// another listener: nothing that was sent in the clear may be taken for what came over TLS.
+type listenerKey struct {
+	address string
+	tls     bool
+}
+
+func keyOf(l *snapshot.Listener) listenerKey { return listenerKey{l.Address, l.TLS} }
+
 // bind opens the addresses of s that are not open, and says which of the open ones s does not name. A new address may
 // overlap one that goes (0.0.0.0:80 and 10.0.0.1:80): then that one's socket is closed first, and opened again where
 // the new one cannot be had. The error is a *BindError with everything that cannot be had.
-func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed map[string]*openListener, err error) {
-	all, closed = make(map[string]*openListener), make(map[string]*openListener)
-	for address, l := range d.open {
-		closed[address] = l
+func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed map[listenerKey]*openListener, err error) {
+	all, closed = make(map[listenerKey]*openListener), make(map[listenerKey]*openListener)
+	for key, l := range d.open {
+		closed[key] = l
 	}
 	for _, l := range s.Listeners {
-		if live := d.open[l.Address]; live != nil {
-			all[l.Address] = live
-			delete(closed, l.Address)
+		key := keyOf(l)
+		if live := d.open[key]; live != nil {
+			all[key] = live
+			delete(closed, key)
 		}
 	}
 	var failures []BindFailure
 	for _, l := range s.Listeners {
-		if all[l.Address] != nil {
+		if all[keyOf(l)] != nil {
 			continue
 		}
 		made, err := listener.Open(ctx, l.Address, &d.gate, d.log)
 		if err != nil {
-			for address, going := range closed {
-				if samePort(address, l.Address) {
+			for _, going := range closed {
+				if samePort(going.Address(), l.Address) {
 					going.Close()
 				}
 			}
@@ -69,7 +79,11 @@ func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed
 			failures = append(failures, BindFailure{Address: l.Address, Err: err})
 			continue
 		}
-		all[l.Address] = &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
+		open := &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
+		if l.TLS {
+			open.tls = listener.NewTerminator(d.handshakes)
+		}
+		all[keyOf(l)] = open
 	}
 	if len(failures) > 0 {
 		d.unbind(ctx, all, closed)
@@ -79,20 +93,20 @@ func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed
 }
 
 // unbind takes a bind back.
-func (d *DataPlane) unbind(ctx context.Context, all, closed map[string]*openListener) {
-	for address, l := range all {
-		if d.open[address] != l {
+func (d *DataPlane) unbind(ctx context.Context, all, closed map[listenerKey]*openListener) {
+	for key, l := range all {
+		if d.open[key] != l {
 			l.Close()
 			d.slots[l.slot] = false
 		}
 	}
-	for address, l := range closed {
+	for _, l := range closed {
 		if !l.Closed() {
 			continue
 		}
-		again, err := listener.Open(ctx, address, &d.gate, d.log)
+		again, err := listener.Open(ctx, l.Address(), &d.gate, d.log)
 		if err != nil {
-			d.log.Error(err, "an address that was in use cannot be opened again", "address", address)
+			d.log.Error(err, "an address that was in use cannot be opened again", "address", l.Address())
 			continue
 		}
 		l.Listener = again

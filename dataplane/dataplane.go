@@ -47,9 +47,12 @@ type DataPlane struct {
 	names    *names
 	gate     listener.Gate
 
-	mu       sync.Mutex               // Apply, SetEndpoints and Drain have one writer
-	open     map[string]*openListener // by configured address
+	handshakes listener.Handshakes
+
+	mu       sync.Mutex // Apply, SetEndpoints and Drain have one writer
+	open     map[listenerKey]*openListener
 	leaving  map[*openListener]struct{}
+	certs    listener.Certificates
 	slots    []bool // the slots of the route table that are taken
 	filters  map[string]*liveFilter
 	draining bool
@@ -65,8 +68,8 @@ type DataPlane struct {
 func New(o Options) *DataPlane {
 	d := &DataPlane{
 		log: o.Log, metrics: o.Metrics, sweeper: wire.NewSweeper(),
-		open: make(map[string]*openListener), leaving: make(map[*openListener]struct{}),
-		filters: make(map[string]*liveFilter),
+		open: make(map[listenerKey]*openListener), leaving: make(map[*openListener]struct{}),
+		filters: make(map[string]*liveFilter), handshakes: listener.NewHandshakes(),
 	}
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
@@ -138,8 +141,8 @@ func (d *DataPlane) Drain(ctx context.Context) error {
 	d.mu.Lock()
 	d.draining = true
 	limit := d.serving.Load().snapshot.Limits.DrainTimeout
-	for address, l := range d.open {
-		delete(d.open, address)
+	for key, l := range d.open {
+		delete(d.open, key)
 		d.retire(l)
 	}
 	leaving := make([]*openListener, 0, len(d.leaving))
@@ -151,11 +154,12 @@ func (d *DataPlane) Drain(ctx context.Context) error {
 	defer cancel()
 	cut := 0
 	for _, l := range leaving {
-		l.server.Wait(ctx.Done())
-		if ctx.Err() != nil {
-			cut += l.server.Close()
+		select {
+		case <-l.gone:
+		case <-ctx.Done():
+			cut += l.cut()
+			<-l.gone
 		}
-		<-l.gone
 	}
 	if cut > 0 {
 		noun := "connections were"

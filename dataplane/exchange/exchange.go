@@ -35,6 +35,9 @@ type Conn struct {
 	Local    netip.AddrPort
 	RemoteIP []byte // Remote's address as text, made once a connection
 	Secure   bool   // the client speaks TLS to us
+
+	TLSVersion string // such as 1.3; empty where Secure is not set
+	ServerName string // that the client opened the connection for (SNI), in lower case; empty where it gave none
 }
 
 // A Handler serves exchanges. An engine calls Serve when a request's head is complete, from the goroutine of its

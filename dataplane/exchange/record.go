@@ -34,6 +34,8 @@ const (
 	ClientReset        Reason = "client_reset"         // 499 in the log: the client went away
 	ClientSlow         Reason = "client_slow"          // the client did not take the response in time
 	Overload           Reason = "too_many_connections" // 503: limits.max_connections is reached
+	Misdirected        Reason = "misdirected_request"  // 421: the connection was opened for another host, under another certificate
+	TLSHandshake       Reason = "tls_handshake"        // no answer: the handshake failed, or HTTP came without TLS
 	Redirected         Reason = "redirect"             // 3xx by a redirect filter
 	HealthEndpoint     Reason = "health_endpoint"      // 200 or 503 by health_path
 	TunnelIdle         Reason = "tunnel_idle"          // an upgraded connection was idle for too long

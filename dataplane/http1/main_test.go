@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -139,6 +140,8 @@ type rig struct {
 	t   testing.TB
 	h   *handler
 	srv *Server
+
+	serving sync.WaitGroup
 }
 
 func newRig(t testing.TB, o ServerOptions) *rig {
@@ -160,7 +163,7 @@ func newRig(t testing.TB, o ServerOptions) *rig {
 	r := &rig{t: t, h: h, srv: NewServer(h, sweeper, o, logr.Discard())}
 	t.Cleanup(func() {
 		r.srv.Close()
-		r.srv.Wait(nil)
+		r.serving.Wait()
 		cancel()
 		<-swept
 	})
@@ -175,7 +178,7 @@ func (r *rig) dial(how string) net.Conn {
 		far = tls.Server(wire.NewCarrier(far.(*net.TCPConn)), &tls.Config{Certificates: []tls.Certificate{certificate(r.t)}})
 	}
 	started := make(chan struct{})
-	go func() {
+	r.serving.Go(func() {
 		close(started)
 		if secured, ok := far.(*tls.Conn); ok {
 			if err := secured.Handshake(); err != nil {
@@ -184,7 +187,7 @@ func (r *rig) dial(how string) net.Conn {
 			}
 		}
 		r.srv.Serve(far, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")})
-	}()
+	})
 	<-started
 	if how == "tls" {
 		secured := tls.Client(near, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the peer is this test

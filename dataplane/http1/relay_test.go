@@ -64,7 +64,7 @@ func relay(t testing.TB) (nc net.Conn, endpoint net.Conn, f *forwarder) {
 	r.srv = NewServer(f, r.srv.sweeper, *r.srv.options.Load(), logr.Discard())
 	t.Cleanup(func() {
 		r.srv.Close()
-		r.srv.Wait(nil)
+		r.serving.Wait()
 		f.conn.Close()
 		_ = far.Close()
 	})

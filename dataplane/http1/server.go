@@ -33,13 +33,11 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	closed   bool
-	empty    *sync.Cond
 }
 
 // NewServer returns a Server that gives every request to handler.
 func NewServer(handler exchange.Handler, sweeper *wire.Sweeper, options ServerOptions, log logr.Logger) *Server {
 	s := &Server{handler: handler, sweeper: sweeper, log: log, conns: make(map[*conn]struct{})}
-	s.empty = sync.NewCond(&s.mu)
 	s.SetOptions(options)
 	return s
 }
@@ -71,9 +69,6 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	c.close()
 	s.mu.Lock()
 	delete(s.conns, c)
-	if len(s.conns) == 0 {
-		s.empty.Broadcast()
-	}
 	s.mu.Unlock()
 }
 
@@ -88,31 +83,6 @@ func (s *Server) Drain(idleGrace time.Duration) {
 	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.drain(at)
-	}
-}
-
-// Wait returns when no connection is open, or when stop is closed.
-func (s *Server) Wait(stop <-chan struct{}) {
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case <-stop:
-			s.mu.Lock()
-			s.empty.Broadcast()
-			s.mu.Unlock()
-		case <-done:
-		}
-	}()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.conns) > 0 {
-		select {
-		case <-stop:
-			return
-		default:
-			s.empty.Wait()
-		}
 	}
 }
 

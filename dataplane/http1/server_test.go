@@ -79,7 +79,7 @@ func TestExchanges(t *testing.T) {
 				}
 				_ = nc.Close()
 				<-sent
-				r.srv.Wait(nil)
+				r.serving.Wait()
 			})
 		}
 	}
@@ -173,7 +173,7 @@ func TestEndWithTheRequest(t *testing.T) {
 		}
 	}
 	ended(t, answers)
-	r.srv.Wait(nil)
+	r.serving.Wait()
 }
 
 func TestDrain(t *testing.T) {
@@ -196,7 +196,7 @@ func TestDrain(t *testing.T) {
 				t.Errorf("the answer is %+v, want 200 and the end", got)
 			}
 			ended(t, busyAnswers)
-			r.srv.Wait(nil)
+			r.serving.Wait()
 		})
 	}
 }
@@ -259,22 +259,7 @@ func TestClose(t *testing.T) {
 		t.Logf("the busy connection ended with %v", err)
 	}
 	ended(t, idleAnswers)
-	r.srv.Wait(nil)
-}
-
-func TestWaitStops(t *testing.T) {
-	r := newRig(t, ServerOptions{})
-	nc := r.dial("tcp")
-	if _, err := io.WriteString(nc, "GET /1"+get); err != nil {
-		t.Fatal(err)
-	}
-	next(t, bufio.NewReader(nc), "GET")
-	stop := make(chan struct{})
-	close(stop)
-	r.srv.Wait(stop)
-	if r.srv.Close() != 1 {
-		t.Error("Wait ended the connection")
-	}
+	r.serving.Wait()
 }
 
 // TestLingeringClose: a client that is still sending reads the whole refusal and the end, not a reset.

@@ -49,14 +49,19 @@ func (g *Gate) turnAway(nc *net.TCPConn) {
 	}
 	go func() {
 		defer g.leaving.Add(-1)
-		defer func() { _ = nc.Close() }()
-		_ = nc.SetDeadline(time.Now().Add(leaveTime))
-		if _, err := io.WriteString(nc, tooMany); err != nil {
-			return
-		}
-		_ = nc.CloseWrite()
-		_, _ = io.CopyN(io.Discard, nc, 64<<10)
+		farewell(nc, tooMany)
+		_ = nc.Close()
 	}()
+}
+
+// farewell sends the last that a client gets, and leaves it time to read that.
+func farewell(nc *net.TCPConn, answer string) {
+	_ = nc.SetDeadline(time.Now().Add(leaveTime))
+	if _, err := io.WriteString(nc, answer); err != nil {
+		return
+	}
+	_ = nc.CloseWrite()
+	_, _ = io.CopyN(io.Discard, nc, 64<<10)
 }
 
 const tooManyBody = `{"type":"about:blank","title":"Service Unavailable","status":503,"reason":"too_many_connections"}` + "\n"

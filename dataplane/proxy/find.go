@@ -29,6 +29,8 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		identify(x, nil)
 	}
 	switch {
+	case c.Table.Misdirected(x):
+		x.Answer(421, exchange.Misdirected)
 	case r.Method == exchange.TRACE:
 		refuseMethod(x)
 	case r.Method == exchange.OPTIONS && !mayForward(x):

@@ -42,6 +42,7 @@ type Table struct {
 
 type listener struct {
 	address  string
+	first    *Service // the oldest; nil where there is none
 	exact    map[string]*host
 	wildcard map[string]*host // under what follows "*."
 	lengths  lengths          // of the keys of wildcard
@@ -91,6 +92,9 @@ func compileListener(in *Listener) (*listener, error) {
 		service, err := newService(s)
 		problems = append(problems, err)
 		services[s] = service
+		if l.first == nil {
+			l.first = service
+		}
 		problems = append(problems, l.add(s.Hosts, service, nil))
 	}
 	for order, route := range in.Routes {
@@ -212,6 +216,51 @@ func (t *Table) Lookup(x *exchange.Exchange) Result {
 		l.any.lookup(x, &res)
 	}
 	return res
+}
+
+// Owner returns the service that a host of a listener belongs to, the most specific one that matches, or nil. Of no host,
+// which is what a client asks for that sends no name in its TLS handshake, it is the oldest service.
+func (t *Table) Owner(slot int, host []byte) *Service {
+	if slot < 0 || slot >= len(t.listeners) || t.listeners[slot] == nil {
+		return nil
+	}
+	l := t.listeners[slot]
+	var buf [hostBuffer]byte
+	if len(host) == 0 {
+		return l.first
+	}
+	return l.owner(canonicalHost(&buf, host))
+}
+
+func (l *listener) owner(name []byte) *Service {
+	if h := l.exact[string(name)]; h != nil {
+		return h.service
+	}
+	for i := 1; i < len(name); i++ {
+		if name[i] == '.' && l.lengths.has(len(name)-i-1) {
+			if h := l.wildcard[string(name[i+1:])]; h != nil {
+				return h.service
+			}
+		}
+	}
+	if l.any != nil {
+		return l.any.service
+	}
+	return nil
+}
+
+// Misdirected reports whether the connection was opened for another host than the one that the request asks for, and their
+// services do not secure connections alike (RFC 9110 §15.5.20): what the handshake has shown is not the host's.
+func (t *Table) Misdirected(x *exchange.Exchange) bool {
+	if !x.Conn.Secure {
+		return false
+	}
+	var buf [hostBuffer]byte
+	if string(canonicalHost(&buf, x.Request.Host)) == x.Conn.ServerName {
+		return false
+	}
+	asked, opened := t.Owner(x.Conn.Listener, x.Request.Host), t.Owner(x.Conn.Listener, []byte(x.Conn.ServerName))
+	return asked != nil && (opened == nil || !asked.Snapshot.TLS.Equal(opened.Snapshot.TLS))
 }
 
 // lookupWildcard tries the longest suffix first. "*.example.com" takes one label or more (Gateway API).

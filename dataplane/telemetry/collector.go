@@ -16,6 +16,7 @@ type descriptions struct {
 	upstreamHealthy, checks, ejections    *prometheus.Desc
 	reloads, reloadSuccessful, reloadedAt *prometheus.Desc
 	logDropped, logErrors                 *prometheus.Desc
+	notAfter                              *prometheus.Desc
 }
 
 func describe() *descriptions {
@@ -49,7 +50,9 @@ func describe() *descriptions {
 			"1 where the last configuration was applied, 0 where it was refused."),
 		reloadedAt: desc("config_last_reload_success_timestamp_seconds", "When a configuration was applied last, in Unix time."),
 		logDropped: desc("access_log_dropped_total", "Lines of the access log that were lost because it could not be written."),
-		logErrors:  desc("access_log_write_errors_total", "Failed writes of the access log."),
+		notAfter: desc("tls_certificate_not_after_seconds", "When a certificate ends, in Unix time.",
+			"namespace", "service", "certificate"),
+		logErrors: desc("access_log_write_errors_total", "Failed writes of the access log."),
 	}
 }
 
@@ -65,7 +68,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.requests, d.duration, d.upstreamDuration, d.requestBytes, d.responseBytes, d.retries, d.openConnections, d.active,
 		d.tunnels, d.connections, d.rejected, d.local, d.aborted, d.upstreamErrors, d.upstreamHealthy, d.checks, d.ejections,
-		d.reloads, d.reloadSuccessful, d.reloadedAt, d.logDropped, d.logErrors,
+		d.reloads, d.reloadSuccessful, d.reloadedAt, d.logDropped, d.logErrors, d.notAfter,
 	} {
 		ch <- desc
 	}
@@ -101,6 +104,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(d.reloadedAt, float64(m.reloadedAt.Load())/1000)
 	counter(d.logDropped, m.AccessLogDropped.Value())
 	counter(d.logErrors, m.AccessLogWriteErrors.Value())
+	if list := m.certificates.Load(); list != nil {
+		for _, c := range *list {
+			gauge(d.notAfter, float64(c.NotAfter.Unix()), c.Namespace, c.Service, c.Name)
+		}
+	}
 	for upstream, healthy := range m.health() {
 		gauge(d.upstreamHealthy, boolValue(healthy), upstream)
 	}

@@ -84,6 +84,16 @@ func (e *encoder) json(x *exchange.Exchange, configHash string) {
 	}
 	b = append(b, `,"attempts":`...)
 	b = strconv.AppendInt(b, int64(rec.Attempts), 10)
+	if c := x.Conn; c != nil && c.Secure {
+		b = append(b, `,"tls_version":"`...)
+		b = append(b, c.TLSVersion...)
+		b = append(b, '"')
+		if c.ServerName != "" {
+			b = append(b, `,"sni":"`...)
+			b = appendEscaped(b, c.ServerName)
+			b = append(b, '"')
+		}
+	}
 	b = append(b, `,"config_hash":"`...)
 	b = appendEscaped(b, configHash)
 	e.line = append(b, "\"}\n"...)

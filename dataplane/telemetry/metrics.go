@@ -46,6 +46,7 @@ type Metrics struct {
 	reloadedAt          atomic.Int64 // Unix milliseconds of the last good one
 	reloadFailed        atomic.Bool  // the last one was not good
 	upstreams           atomic.Pointer[func(yield func(upstream string, healthy bool))]
+	certificates        atomic.Pointer[[]Certificate]
 
 	registry *prometheus.Registry
 	now      func() exchange.Nanos
@@ -152,7 +153,16 @@ func (m *Metrics) SetUpstreams(list func(yield func(upstream string, healthy boo
 	m.upstreams.Store(&list)
 }
 
-// RejectConnection counts a client connection that was turned away: too_many_connections, draining, …
+// A Certificate is one that a service shows, and when it ends.
+type Certificate struct {
+	Namespace, Service, Name string
+	NotAfter                 time.Time
+}
+
+// SetCertificates says which certificates the configuration that now serves has, each once.
+func (m *Metrics) SetCertificates(list []Certificate) { m.certificates.Store(&list) }
+
+// RejectConnection counts a client connection that was turned away: too_many_connections, tls_handshake, …
 func (m *Metrics) RejectConnection(reason exchange.Reason) { m.rejectedConnections.inc(string(reason)) }
 
 // UpstreamError counts a failed try, also one that another endpoint made good.

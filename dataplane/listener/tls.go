@@ -1,0 +1,181 @@
+package listener
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxHandshakes is how many handshakes run at once, of all listeners together. More would only take the processor from
+// each other, and memory with it; they wait for their turn. A client that has sent nothing yet does not count.
+const maxHandshakes = 1024
+
+// Handshakes are the turns of those that run.
+type Handshakes chan struct{}
+
+// NewHandshakes returns the turns for the listeners of a process.
+func NewHandshakes() Handshakes { return make(Handshakes, maxHandshakes) }
+
+// A Terminator ends TLS on the connections of one listener. It lives as long as the listener, and so do the keys of its
+// session tickets, which crypto/tls makes and replaces by itself.
+type Terminator struct {
+	base    *tls.Config
+	turns   Handshakes
+	current atomic.Pointer[termination]
+	running context.Context
+	stop    context.CancelFunc
+}
+
+// A termination is what a Terminator goes by now.
+type termination struct {
+	timeout time.Duration
+	find    func(serverName string) *tls.Config
+}
+
+// NewTerminator returns a Terminator that serves nobody until Use.
+func NewTerminator(turns Handshakes) *Terminator {
+	t := &Terminator{turns: turns}
+	t.base = &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return t.current.Load().find(hello.ServerName), nil
+		},
+	}
+	t.running, t.stop = context.WithCancel(context.Background())
+	t.Use(0, nil, func(string) *Policy { return nil })
+	return t
+}
+
+// Use makes handshakes that begin from now on take no longer than timeout, and follow the policy that find returns for the
+// name that a client asks for, which is empty where it asks for none. policies are all that find returns but nil, which
+// refuses. Connections that are open stay.
+func (t *Terminator) Use(timeout time.Duration, policies []*Policy, find func(serverName string) *Policy) {
+	configs := make(map[*Policy]*tls.Config, len(policies))
+	for _, p := range policies {
+		configs[p] = t.config(p)
+	}
+	unknown := t.config(nil)
+	t.current.Store(&termination{timeout: timeout, find: func(serverName string) *tls.Config {
+		if c := configs[find(serverName)]; c != nil {
+			return c
+		}
+		return unknown
+	}})
+}
+
+// config makes what crypto/tls goes by for the clients of one policy. Without one there is no certificate, which it tells
+// the client with the alert unrecognized_name.
+func (t *Terminator) config(p *Policy) *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	if p == nil {
+		c.UnwrapSession = func([]byte, tls.ConnectionState) (*tls.SessionState, error) { return nil, nil }
+		return c
+	}
+	c.MinVersion = p.minVersion
+	c.GetCertificate = p.certificate
+	// A ticket is good for the name and the policy that it was given under alone: a session that was taken up again shows
+	// no certificate, and must not pass for one that would.
+	c.WrapSession = func(state tls.ConnectionState, session *tls.SessionState) ([]byte, error) {
+		session.Extra = append(session.Extra, p.ticket(&state))
+		return t.base.EncryptTicket(state, session)
+	}
+	c.UnwrapSession = func(ticket []byte, state tls.ConnectionState) (*tls.SessionState, error) {
+		session, err := t.base.DecryptTicket(ticket, state)
+		if err != nil || session == nil || len(session.Extra) != 1 || !bytes.Equal(session.Extra[0], p.ticket(&state)) {
+			return nil, err
+		}
+		return session, nil
+	}
+	return c
+}
+
+// ticket is what a session's ticket is bound to.
+func (p *Policy) ticket(state *tls.ConnectionState) []byte {
+	sum := sha256.Sum256(append(p.digest[:], strings.ToLower(state.ServerName)...))
+	return sum[:]
+}
+
+// Handshake makes a TLS connection of one that was accepted; carrier is what TLS is to run over, and tcp what that is made
+// of. Where there is an error the connection is closed.
+func (t *Terminator) Handshake(tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, error) {
+	ctx, cancel := context.WithTimeout(t.running, t.current.Load().timeout)
+	defer cancel()
+	uncut := context.AfterFunc(ctx, func() { _ = tcp.Close() })
+	conn, err := t.handshake(ctx, tcp, carrier)
+	if !uncut() {
+		return nil, fmt.Errorf("the handshake was not over in time: %w", ctx.Err())
+	}
+	if err == nil {
+		return conn, nil
+	}
+	var strange tls.RecordHeaderError
+	if errors.As(err, &strange) && isHTTP(strange.RecordHeader) {
+		err = errors.New("the client speaks HTTP without TLS")
+		farewell(tcp, plainHTTP)
+	}
+	_ = tcp.Close()
+	return nil, err
+}
+
+func (t *Terminator) handshake(ctx context.Context, tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, error) {
+	if err := awaitFirstByte(tcp); err != nil {
+		return nil, err
+	}
+	select {
+	case t.turns <- struct{}{}:
+		defer func() { <-t.turns }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	conn := tls.Server(carrier, t.base)
+	return conn, conn.Handshake()
+}
+
+// Close ends the handshakes that run.
+func (t *Terminator) Close() { t.stop() }
+
+// awaitFirstByte returns when the client has sent something. One that closes instead is io.EOF.
+func awaitFirstByte(tcp *net.TCPConn) error {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var peekErr error
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, peekErr = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return !errors.Is(peekErr, unix.EAGAIN) && !errors.Is(peekErr, unix.EINTR)
+	})
+	if err = errors.Join(err, peekErr); err == nil && n == 0 {
+		err = io.EOF
+	}
+	return err
+}
+
+// isHTTP reports whether these are the first bytes of a request.
+func isHTTP(b [5]byte) bool {
+	for _, method := range [...]string{"GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO", "CONNE", "TRACE"} {
+		if string(b[:]) == method {
+			return true
+		}
+	}
+	return false
+}
+
+const plainHTTP = "HTTP/1.1 400 Bad Request\r\n" +
+	"Content-Type: text/plain; charset=utf-8\r\n" +
+	"Content-Length: 43\r\n" +
+	"Cache-Control: no-store\r\n" +
+	"Connection: close\r\n\r\n" +
+	"This port speaks TLS: use https, not http.\n"
