@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// testDrain takes a worker out of use as an administrator does before maintenance.
+func testDrain(t *testing.T, c *cluster) {
+	c.site(t)
+	c.spread(t)
+	lost, stays := c.workers[0], c.workers[1]
+	l := c.load(t, c.through(stays))
+	t.Cleanup(func() { c.run(t, "", "kubectl", "uncordon", lost.name) })
+	c.kubectl(t, "drain", lost.name, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=5m")
+	c.rolledOut(t, home, "deployment/"+release)
+	c.rolledOut(t, space, "deployment/upstream")
+	c.programmed(t, 4)
+	l.stop(t, "a node is drained, with a replica of the proxy and half of the upstreams on it", loss{})
+}
+
+// testStop stops a worker, without a word to the cluster.
+func testStop(t *testing.T, c *cluster) {
+	c.lose(t, "stopped", func(n node) { c.run(t, "", "docker", "stop", n.name) }, func(n node) { c.run(t, "", "docker", "start", n.name) })
+}
+
+// testPartition takes a worker's network away. Everything on it goes on running.
+func testPartition(t *testing.T, c *cluster) {
+	network := c.run(t, "", "docker", "inspect", "--format", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", c.workers[0].name)
+	network = strings.TrimSpace(network)
+	c.lose(t, "cut off from the network", func(n node) {
+		c.run(t, "", "docker", "network", "disconnect", network, n.name)
+	}, func(n node) {
+		c.run(t, "", "docker", "network", "connect", network, n.name)
+	})
+}
+
+// lose takes a worker away with a replica of the proxy and half of the upstreams, and gives it back.
+func (c *cluster) lose(t *testing.T, how string, take, give func(node)) {
+	t.Helper()
+	c.site(t)
+	c.spread(t)
+	gone, stays := c.workers[0], c.workers[1]
+	straight := c.straight(t, stays)
+	given := false
+	back := func() {
+		if !given {
+			given = true
+			give(gone)
+			c.route(t, gone)
+		}
+	}
+	t.Cleanup(back)
+
+	// Requests that are at the lost endpoints when they go: each of the workers has one, and connections that were idle
+	// until then may cost a POST each until the endpoints are known to be gone.
+	inFlight := loss{posts: 16, why: "POSTs that had been sent to endpoints on that node: nobody can know whether they were carried out"}
+	unnoticed := loss{gets: -1, posts: -1, why: "what kube-proxy sends to the lost replica until the cluster has noticed"}
+
+	ports, one := c.load(t, c.through(stays)), c.load(t, straight)
+	take(gone)
+	eventually(t, patience, func() error { return c.noticed(t, gone) })
+	ports.stop(t, fmt.Sprintf("a node is %s, until the cluster has noticed", how), unnoticed)
+	one.stop(t, fmt.Sprintf("a node is %s, until the cluster has noticed", how), inFlight)
+
+	ports, one = c.load(t, c.through(stays)), c.load(t, straight)
+	ports.await(t, 1000)
+	ports.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
+	one.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
+
+	ports, one = c.load(t, c.through(stays)), c.load(t, straight)
+	back()
+	c.ready(t)
+	c.rolledOut(t, home, "deployment/"+release)
+	c.rolledOut(t, space, "deployment/upstream")
+	c.programmed(t, 4)
+	ports.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{})
+	one.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{})
+}
+
+// noticed complains until the node is not ready and kube-proxy on the other nodes has been told of no proxy on it.
+func (c *cluster) noticed(t *testing.T, gone node) error {
+	var n corev1.Node
+	if err := c.client.Get(t.Context(), types.NamespacedName{Name: gone.name}, &n); err != nil {
+		return err
+	}
+	for _, condition := range n.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			return fmt.Errorf("node %s is still ready", gone.name)
+		}
+	}
+	return c.endpoints(t, home, release, gone, 0)
+}
+
+// ready waits until every node is ready.
+func (c *cluster) ready(t *testing.T) {
+	t.Helper()
+	eventually(t, patience, func() error {
+		_, stderr, err := c.try(t.Context(), "", "kubectl", "wait", "--for=condition=Ready", "node", "--all", "--timeout=10s")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, stderr)
+		}
+		return nil
+	})
+}
+
+// route gives a node its routes to the pods of the others again, which a network plug-in without a daemon does not.
+func (c *cluster) route(t *testing.T, n node) {
+	t.Helper()
+	for _, other := range []node{c.control, c.workers[0], c.workers[1]} {
+		if other != n {
+			c.run(t, "", "docker", "exec", n.name, "ip", "route", "replace", other.podCIDR, "via", other.address)
+		}
+	}
+}
+
+// during waits for as long as something shall last.
+func during(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
