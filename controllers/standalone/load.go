@@ -2,17 +2,14 @@ package standalone
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -23,6 +20,14 @@ type Options struct {
 	Environment func(name string) (string, bool) // such as os.LookupEnv; nil: no variables
 	Flags       map[string]Flag                  // by the key of the global: admin.bind_address
 	Services    []v1alpha1.ProxyServiceSpec      // from flags, beside those of the files
+
+	// GlobalsOnly is for a process whose services come from elsewhere: a file must hold none.
+	GlobalsOnly bool
+	// CheckOnly takes the Services and Secrets that objects name as there. They are known in a cluster alone, where the
+	// same object may be good: it can be checked here, but not served.
+	CheckOnly bool
+
+	selfSigned *certificates.SelfSigned // of a Source; nil: what is made for a look is not kept
 }
 
 // A Loaded configuration is complete and valid.
@@ -33,7 +38,9 @@ type Loaded struct {
 	Snapshot *snapshot.Snapshot
 	Files    []string // that it was read from
 
-	digest [sha256.Size]byte
+	digest     [sha256.Size]byte
+	files      certificates.Files
+	selfSigned bool // a service has a certificate that nobody has configured
 }
 
 // Setting looks a global up by its key in the file.
@@ -50,12 +57,12 @@ func (l *Loaded) Setting(key string) Setting {
 // order of the places.
 func Load(o Options) (*Loaded, []Problem) {
 	contents, problems := read(o.Path)
-	return load(o, contents, problems)
+	return newLoader(o, problems).load(contents)
 }
 
 // LoadBytes reads a configuration from the content of one file, which it calls by the name.
 func LoadBytes(name string, data []byte, o Options) (*Loaded, []Problem) {
-	return load(o, []content{{name, data}}, nil)
+	return newLoader(o, nil).load([]content{{name, data}})
 }
 
 type content struct {
@@ -71,58 +78,25 @@ func read(path string) ([]content, []Problem) {
 	names := []string{path}
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
-		names, err = filepath.Glob(filepath.Join(escapeGlob(path), "*.yaml"))
-		names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(filepath.Base(n), ".") })
+		names, err = files.In(path)
 		if err == nil && len(names) == 0 {
 			return nil, []Problem{{File: path, Message: "the folder holds no *.yaml file"}}
 		}
 	}
 	if err != nil {
-		return nil, []Problem{{File: path, Message: reason(err)}}
+		return nil, []Problem{{File: path, Message: files.Reason(err)}}
 	}
 	var out []content
 	var problems []Problem
 	for _, name := range names {
-		data, err := readFile(name)
+		data, err := files.Read(name, maxFileBytes)
 		if err != nil {
-			problems = append(problems, Problem{File: name, Message: reason(err)})
+			problems = append(problems, Problem{File: name, Message: files.Reason(err)})
 			continue
 		}
 		out = append(out, content{name, data})
 	}
 	return out, problems
-}
-
-func escapeGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// readFile reads one byte more than is allowed at most, so that a file that grows for ever is noticed as well.
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return nil, errors.New("is a folder")
-	}
-	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-}
-
-func reason(err error) string {
-	var at *fs.PathError
-	if errors.As(err, &at) {
-		err = at.Err
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return "there is no such file"
-	}
-	return err.Error()
 }
 
 func digest(contents []content) [sha256.Size]byte {
@@ -144,6 +118,8 @@ type loader struct {
 	globalsIn  map[string]*document // where the top-level keys of the globals stand
 	sound      []translate.Service  // nothing is wrong with each of them alone
 	origins    []origin             // of the sound services
+	files      certificates.Files
+	selfSigned bool
 }
 
 // origin is where a service stands.
@@ -152,11 +128,15 @@ type origin struct {
 	index    int
 }
 
-func load(o Options, contents []content, problems []Problem) (*Loaded, []Problem) {
-	l := &loader{
+func newLoader(o Options, problems []Problem) *loader {
+	return &loader{
 		options: o, shapes: &shapes{}, problems: problems,
-		overridden: map[string]Problem{}, globalsIn: map[string]*document{},
+		overridden: map[string]Problem{}, globalsIn: map[string]*document{}, files: certificates.Files{},
 	}
+}
+
+func (l *loader) load(contents []content) (*Loaded, []Problem) {
+	o := l.options
 	out := &Loaded{digest: digest(contents)}
 	words := map[string]bool{}
 	l.shapes.words(reflect.TypeFor[v1alpha1.Config](), words)
@@ -186,11 +166,15 @@ func load(o Options, contents []content, problems []Problem) (*Loaded, []Problem
 	var found []translate.Problem
 	out.Snapshot, found = translate.Translate(in)
 	for _, p := range found {
+		if p.Reference() && o.CheckOnly && l.origins[p.Service].document.object {
+			continue
+		}
 		l.problems = append(l.problems, l.translated(p))
 	}
 	if len(l.problems) > 0 {
 		return nil, arrange(l.problems)
 	}
+	out.files, out.selfSigned = l.files, l.selfSigned
 	return out, nil
 }
 
@@ -263,8 +247,12 @@ func (l *loader) services(out *Loaded) {
 			} else {
 				names[s.Owner()] = at
 			}
+			sound := len(wrong) == 0 && !again && !d.faulty(i)
+			if sound {
+				s.Certificates = l.certificates(&s)
+			}
 			out.Services = append(out.Services, s)
-			if len(wrong) == 0 && !again && !d.faulty(i) {
+			if sound {
 				l.sound = append(l.sound, s)
 				l.origins = append(l.origins, origin{d, i})
 			}
@@ -273,6 +261,15 @@ func (l *loader) services(out *Loaded) {
 	if n := len(out.Services); n > v1alpha1.MaxServices() {
 		p := l.documents[len(l.documents)-1].problem("services", fmt.Sprintf("must have at most %d items, has %d", v1alpha1.MaxServices(), n))
 		l.problems = append(l.problems, p)
+	}
+	if l.options.GlobalsOnly {
+		for _, d := range l.documents {
+			if len(d.config.Services) > 0 {
+				at := d.problem("services", "is not allowed here: in a cluster services are ProxyService objects")
+				l.problems = append(l.problems, at)
+			}
+		}
+		return
 	}
 	if len(out.Services) == 0 && len(l.problems) == 0 {
 		p := Problem{File: l.options.Path, Path: "services", Message: "must hold at least one service"}

@@ -3,13 +3,12 @@ package standalone
 import (
 	"context"
 	"crypto/sha256"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 )
 
 const (
@@ -29,6 +28,8 @@ type Source struct {
 	reload  chan struct{}
 	recheck time.Duration
 	deaf    bool // for tests: as on a file system without events
+
+	files certificates.Files // as the last configuration has read them, whether it was good or not
 }
 
 // NewSource makes a source of the options. It calls result after every reload: with nil where the new configuration is
@@ -37,6 +38,7 @@ func NewSource(o Options, log logr.Logger, result func(err error)) *Source {
 	if result == nil {
 		result = func(error) {}
 	}
+	o.selfSigned = certificates.NewSelfSigned(o.Environment, log)
 	return &Source{options: o, log: log, result: result, reload: make(chan struct{}, 1), recheck: recheck}
 }
 
@@ -54,9 +56,13 @@ func (s *Source) Reload() {
 // else first is nil.
 func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) error) error {
 	// Watching begins before reading, so that no change falls between.
-	w := s.watch()
-	defer w.close()
-	if first == nil {
+	w := &files.Watcher{}
+	if s.options.Path != "" && !s.deaf {
+		w = files.NewWatcher(s.log)
+	}
+	defer w.Close()
+	w.Follow(s.watched())
+	if first == nil || first.selfSigned { // whoever has loaded it has not kept what was made for it
 		var problems []Problem
 		if first, problems = Load(s.options); first == nil {
 			return &InvalidError{Problems: problems}
@@ -66,7 +72,8 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		return err
 	}
 	seen := first.digest
-	w.add(s.options.Path)
+	s.files = first.files
+	w.Follow(s.watched())
 
 	quiet := time.NewTimer(settle) // the first look compares with what was handed in
 	defer quiet.Stop()
@@ -78,13 +85,13 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.events():
+		case <-w.Events():
 			if since.IsZero() {
 				since = time.Now()
 			}
 			quiet.Reset(min(settle, max(0, patience-time.Since(since))))
 			continue
-		case err := <-w.errors():
+		case err := <-w.Errors():
 			s.log.Error(err, "watching the configuration failed; it is read again every few seconds")
 			continue
 		case <-s.reload:
@@ -93,15 +100,21 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		case <-again.C:
 		}
 		since = time.Time{}
-		w.add(s.options.Path)
+		w.Follow(s.watched())
 		contents, problems := read(s.options.Path)
 		now := state(contents, problems)
-		if !forced && now == seen {
+		if !forced && now == seen && !s.files.Changed() {
 			continue
 		}
 		seen = now
 		s.result(s.update(contents, problems, apply))
+		w.Follow(s.watched())
 	}
+}
+
+// watched lists what the configuration is made of.
+func (s *Source) watched() []string {
+	return append(s.files.Names(), s.options.Path)
 }
 
 // state tells what was read apart, also by what could not be read.
@@ -113,7 +126,9 @@ func state(contents []content, problems []Problem) [sha256.Size]byte {
 }
 
 func (s *Source) update(contents []content, problems []Problem, apply func(*Loaded) error) error {
-	loaded, problems := load(s.options, contents, problems)
+	loader := newLoader(s.options, problems)
+	loaded, problems := loader.load(contents)
+	s.files = loader.files
 	if loaded == nil {
 		for _, p := range problems {
 			s.log.Error(nil, p.String(), "file", p.File, "line", p.Line, "column", p.Column, "field", p.Path)
@@ -127,100 +142,4 @@ func (s *Source) update(contents []content, problems []Problem, apply func(*Load
 	}
 	s.log.Info("configuration reloaded", "hash", loaded.Snapshot.Hash, "services", len(loaded.Services))
 	return nil
-}
-
-// A watcher follows the folders that a path depends on. Without events from the system it is silent.
-type watcher struct {
-	fs  *fsnotify.Watcher
-	log logr.Logger
-}
-
-func (s *Source) watch() *watcher {
-	w := &watcher{log: s.log}
-	if s.options.Path == "" || s.deaf {
-		return w
-	}
-	var err error
-	if w.fs, err = fsnotify.NewWatcher(); err != nil {
-		s.log.Error(err, "the configuration's folder cannot be watched; it is read again every few seconds")
-		w.fs = nil
-		return w
-	}
-	w.add(s.options.Path)
-	return w
-}
-
-func (w *watcher) close() {
-	if w.fs != nil {
-		_ = w.fs.Close() // nothing follows
-	}
-}
-
-func (w *watcher) events() <-chan fsnotify.Event {
-	if w.fs == nil {
-		return nil
-	}
-	return w.fs.Events
-}
-
-func (w *watcher) errors() <-chan error {
-	if w.fs == nil {
-		return nil
-	}
-	return w.fs.Errors
-}
-
-// add watches what is to be watched now: folders, not files, because files are replaced by renaming others over them.
-func (w *watcher) add(path string) {
-	if w.fs == nil {
-		return
-	}
-	wanted := folders(path)
-	for _, have := range w.fs.WatchList() {
-		if !slices.Contains(wanted, have) {
-			_ = w.fs.Remove(have) // it may be gone by itself
-		}
-	}
-	for _, dir := range wanted {
-		if err := w.fs.Add(dir); err != nil && !os.IsNotExist(err) {
-			w.log.Error(err, "a folder of the configuration cannot be watched; it is read again every few seconds", "folder", dir)
-		}
-	}
-}
-
-// folders lists the folders in which a change can change what path means: its own, those of the links that it goes
-// through, and for a folder the same of its files.
-func folders(path string) []string {
-	var out []string
-	add := func(dir string) {
-		if !slices.Contains(out, dir) {
-			out = append(out, dir)
-		}
-	}
-	follow := func(p string) {
-		for range 16 {
-			add(filepath.Dir(p))
-			target, err := os.Readlink(p)
-			if err != nil {
-				return
-			}
-			if !filepath.IsAbs(target) {
-				target = filepath.Join(filepath.Dir(p), target)
-			}
-			p = target
-		}
-	}
-	follow(path)
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return out
-	}
-	add(filepath.Clean(path))
-	names, err := filepath.Glob(filepath.Join(escapeGlob(path), "*.yaml"))
-	if err != nil {
-		return out
-	}
-	for _, name := range names {
-		follow(name)
-	}
-	return out
 }

@@ -1,0 +1,73 @@
+package certificates
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+)
+
+// maxBytes bounds the size of a file.
+const maxBytes = 1 << 20
+
+// Files are those of certificates and keys, by name and as they were read. Each is read once, whoever names it.
+type Files map[string]file
+
+type file struct {
+	data    []byte
+	problem string
+}
+
+// Pair reads a certificate with its chain, and its key.
+func (f Files) Pair(certFile, keyFile string) translate.Certificate {
+	chain, key := f.read(filepath.Clean(certFile)), f.read(filepath.Clean(keyFile))
+	for _, one := range []file{chain, key} {
+		if one.problem != "" {
+			return translate.Certificate{Name: certFile, Problem: one.problem}
+		}
+	}
+	return translate.NewCertificate(certFile, chain.data, key.data)
+}
+
+func (f Files) read(name string) file {
+	found, known := f[name]
+	if !known {
+		found = read(name)
+		f[name] = found
+	}
+	return found
+}
+
+func read(name string) file {
+	data, err := files.Read(name, maxBytes)
+	switch {
+	case err != nil:
+		return file{problem: fmt.Sprintf("%s: %s", name, files.Reason(err))}
+	case len(data) > maxBytes:
+		return file{problem: fmt.Sprintf("%s: the file has more than %d bytes", name, maxBytes)}
+	}
+	return file{data: data}
+}
+
+// Changed says whether one of them is not any more what it was.
+func (f Files) Changed() bool {
+	for name, old := range f {
+		if now := read(name); now.problem != old.problem || !bytes.Equal(now.data, old.data) {
+			return true
+		}
+	}
+	return false
+}
+
+// Names lists them.
+func (f Files) Names() []string {
+	out := make([]string, 0, len(f))
+	for name := range f {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
