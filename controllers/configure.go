@@ -20,7 +20,7 @@ import (
 // unboundError is what the error of DataPlane.Apply may be.
 type unboundError interface {
 	error
-	Addresses() []string
+	Unbound() map[string]error // addresses, as they are configured, and why they cannot be bound
 }
 
 // configure makes everything that is in the caches the configuration that serves.
@@ -37,7 +37,7 @@ func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconc
 	before := s.view
 	s.view = v
 	s.mu.Unlock()
-	if before == nil || names(v) > names(before) {
+	if before == nil || !v.within(before) {
 		// Something may have changed between the look and this moment, when nobody had asked for its events.
 		if v, err = c.world.look(ctx); err != nil {
 			return reconcile.Result{}, err
@@ -54,14 +54,26 @@ func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconc
 	c.lease.Serve(v.version, c.options.Plane.Ready())
 	c.keep(v.input)
 	wake(c.facts)
-	wake(c.led)
 	if len(unbound) > 0 {
 		v.again = bindAgain
 	}
 	return reconcile.Result{RequeueAfter: v.again}, nil
 }
 
-func names(v *view) int { return len(v.services) + len(v.secrets) }
+// within says whether everything that v names was named before.
+func (v *view) within(before *view) bool {
+	for n := range v.services {
+		if !before.services[n] {
+			return false
+		}
+	}
+	for n := range v.secrets {
+		if !before.secrets[n] {
+			return false
+		}
+	}
+	return true
+}
 
 // apply gives the snapshot to the data plane, without the listeners whose addresses cannot be bound, which it returns.
 func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot) (map[string]error, error) {
@@ -69,7 +81,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot) (map[strin
 	for {
 		err := c.options.Plane.Apply(ctx, s)
 		var failed unboundError
-		if !errors.As(err, &failed) || len(failed.Addresses()) == 0 {
+		if !errors.As(err, &failed) {
 			if err != nil {
 				return nil, err
 			}
@@ -77,11 +89,11 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot) (map[strin
 		}
 		next := *s
 		next.Listeners = slices.DeleteFunc(slices.Clone(s.Listeners), func(l *snapshot.Listener) bool {
-			if slices.Contains(failed.Addresses(), l.Address) {
-				unbound[l.Address] = err
-				return true
+			cause, failed := failed.Unbound()[l.Address]
+			if failed {
+				unbound[l.Address] = cause
 			}
-			return false
+			return failed
 		})
 		if len(next.Listeners) == len(s.Listeners) {
 			return nil, err // it names what was not asked for
@@ -118,7 +130,8 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 		}
 		s.ids[*o] = append(s.ids[*o], cluster.ID)
 	}
-	s.listens, s.ports = map[string]bool{}, nil
+	s.listens = map[string]bool{}
+	var ports []uint16
 	for _, l := range snap.Listeners {
 		if unbound[l.Address] != nil {
 			continue
@@ -127,11 +140,14 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 			s.listens[service.Namespace+"/"+service.Name] = true
 		}
 		if a, err := netip.ParseAddrPort(l.Address); err == nil && !a.Addr().IsLoopback() {
-			s.ports = append(s.ports, a.Port())
+			ports = append(ports, a.Port())
 		}
 	}
-	slices.Sort(s.ports)
-	s.ports = slices.Compact(s.ports)
+	slices.Sort(ports)
+	if ports = slices.Compact(ports); !slices.Equal(ports, s.ports) {
+		s.ports = ports
+		wake(c.led)
+	}
 	for i, object := range v.objects {
 		if err := unbound[address(&v.input.Services[i].Spec)]; err != nil {
 			s.problems = append(s.problems, translate.Problem{

@@ -43,6 +43,7 @@ type Controller struct {
 	keeper   *lastgood.Keeper   // nil: nothing is kept
 
 	serving serving
+	again   func()        // asks for another configuration
 	facts   chan struct{} // wakes the one who tells the writer
 	led     chan struct{} // wakes the one who keeps the Service's ports
 }
@@ -73,6 +74,8 @@ func New(o Options) (*Controller, error) {
 		Client:                 client.Options{Cache: &client.CacheOptions{Unstructured: true}},
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // the proxy has its own
 		HealthProbeBindAddress: "0",
+		// Nothing that runs here has anything to finish: the data plane drains by itself.
+		GracefulShutdownTimeout: ptr.To(2 * time.Second),
 		// A Controller may be made again in one process, and waits for the API server for as long as it takes.
 		Controller: config.Controller{SkipNameValidation: ptr.To(true), CacheSyncTimeout: 365 * 24 * time.Hour},
 	})
@@ -142,6 +145,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		return fmt.Errorf("watching the cluster: %w", err)
 	}
 	return nil
+}
+
+// SetGlobals makes globals, with their defaults, a part of every configuration from now on.
+func (c *Controller) SetGlobals(g v1alpha1.Globals) {
+	c.world.globals.Store(&g)
+	c.again()
 }
 
 func wake(c chan<- struct{}) {

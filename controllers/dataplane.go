@@ -10,7 +10,7 @@ import (
 // A DataPlane is what serves.
 type DataPlane interface {
 	// Apply makes a snapshot the one that serves, all of it or nothing. Where addresses cannot be bound the error has a
-	// method Addresses() []string that lists them, as they are configured.
+	// method Unbound() map[string]error that lists them, as they are configured.
 	Apply(ctx context.Context, s *snapshot.Snapshot) error
 	// SetEndpoints replaces the endpoints of one cluster.
 	SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error

@@ -56,7 +56,7 @@ func (c *Controller) applyLastGood(ctx context.Context) (time.Time, error) {
 	if err := json.Unmarshal(payload, &in); err != nil {
 		return written, fmt.Errorf("%s: %w", c.options.LastGood, err)
 	}
-	in.Globals = c.options.Globals
+	in.Globals = *c.world.globals.Load()
 	for i := range in.Services {
 		in.Services[i].Faults = in.Services[i].Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
 	}

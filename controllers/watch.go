@@ -37,12 +37,13 @@ func (c *Controller) watch() error {
 		return err
 	}
 	again := make(chan event.GenericEvent, 1)
-	c.world.grants.changed = func() {
+	c.again = func() {
 		select {
 		case again <- event.GenericEvent{Object: &v1alpha1.ProxyService{}}:
 		default:
 		}
 	}
+	c.world.grants.changed = c.again
 	// What arrives together is translated together: the first event waits for those behind it.
 	soon := func(_ context.Context, _ client.Object, q queue) { q.AddAfter(everything(), settle) }
 	all := handler.Funcs{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,7 @@ const byService = "service"
 // A world reads the objects that a configuration is made of from the caches. It belongs to one goroutine, but for grants.
 type world struct {
 	options      *Options
+	globals      atomic.Pointer[v1alpha1.Globals]
 	reader       client.Reader
 	grants       *grants
 	certificates *certificates
@@ -36,10 +38,12 @@ type world struct {
 }
 
 func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *world {
-	return &world{
+	w := &world{
 		options: o, reader: m.GetCache(), certificates: newCertificates(m.GetCache(), m.GetAPIReader()), objects: map[types.UID]*prepared{},
 		grants: &grants{cache: m.GetCache(), discovery: d, log: o.Log.WithName("grants"), changed: func() {}},
 	}
+	w.globals.Store(&o.Globals)
+	return w
 }
 
 // A view is the objects at one moment.
@@ -65,7 +69,7 @@ func (w *world) look(ctx context.Context) (*view, error) {
 	}
 	v := &view{
 		services: map[types.NamespacedName]bool{}, secrets: map[types.NamespacedName]bool{}, expiring: map[types.NamespacedName]time.Time{},
-		input: translate.Input{Globals: w.options.Globals, World: &translate.World{
+		input: translate.Input{Globals: *w.globals.Load(), World: &translate.World{
 			Services: map[string]translate.KubeService{}, Endpoints: map[string][]snapshot.Endpoint{}, Grants: granted, Policy: w.options.Policy,
 		}},
 	}

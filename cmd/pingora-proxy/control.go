@@ -25,6 +25,7 @@ type control struct {
 	mu     sync.Mutex
 	failed string // why the last reload was refused
 	at     time.Time
+	kept   time.Time // when what serves was written to the last good file; zero: it is the cluster's
 }
 
 func newControl(p *process, level *telemetry.Level, source string) *control {
@@ -76,6 +77,14 @@ func (c *control) reloaded(err error) {
 	}
 }
 
+// stale notes that what serves comes from the last good file, or does no more.
+func (c *control) stale(since time.Time, stale bool) {
+	c.metrics.ConfigStale(stale)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = since
+}
+
 func (c *control) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -124,6 +133,10 @@ func (c *control) Config() admin.Config {
 	config := admin.Config{Hash: snapshot.Hash, Source: c.source, LoadedAt: at, Snapshot: c.describe()}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.kept.IsZero() {
+		kept := c.kept
+		config.StaleSince = &kept
+	}
 	if c.failed != "" {
 		failedAt := c.at
 		config.LastError, config.LastErrorAt = c.failed, &failedAt

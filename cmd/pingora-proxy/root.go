@@ -78,7 +78,7 @@ stops at once.`,
 	for _, setting := range standalone.Settings() {
 		o.globals[setting.Key] = f.String(flagName(setting.Key), "", "the file's "+setting.Key+" ("+setting.Variable+")")
 	}
-	cmd.AddCommand(newDemo(stderr), newProbe(stdout), newVersion(stdout))
+	cmd.AddCommand(newController(stderr), newDemo(stderr), newProbe(stdout), newVersion(stdout))
 	cmd.CompletionOptions.HiddenDefaultCmd = false
 	return cmd
 }
@@ -95,14 +95,20 @@ func flagName(key string) string {
 	return strings.NewReplacer(".", "-", "_", "-").Replace(key)
 }
 
-// source says what the configuration is made of. Flags that name services need no file.
-func (o *options) source(configGiven bool) (standalone.Options, error) {
-	s := standalone.Options{Path: o.config, Environment: os.LookupEnv, Flags: make(map[string]standalone.Flag)}
-	for key, value := range o.globals {
+// globalFlags are the flags that were given for globals.
+func globalFlags(values map[string]*string) map[string]standalone.Flag {
+	flags := make(map[string]standalone.Flag)
+	for key, value := range values {
 		if *value != "" {
-			s.Flags[key] = standalone.Flag{Name: "--" + flagName(key), Value: *value}
+			flags[key] = standalone.Flag{Name: "--" + flagName(key), Value: *value}
 		}
 	}
+	return flags
+}
+
+// source says what the configuration is made of. Flags that name services need no file.
+func (o *options) source(configGiven bool) (standalone.Options, error) {
+	s := standalone.Options{Path: o.config, Environment: os.LookupEnv, Flags: globalFlags(o.globals)}
 	if len(o.listen) > 0 || len(o.upstream) > 0 {
 		if len(o.listen) == 0 || len(o.upstream) == 0 {
 			return s, errors.New("--listen and --upstream go together")

@@ -25,6 +25,7 @@ type serviceReport struct {
 
 // validate checks a configuration: problems go to stderr, a line each; of a good one, each service gets a line.
 func validate(source standalone.Options, output string, verbose bool, stdout, stderr io.Writer) error {
+	source.CheckOnly = true
 	loaded, problems := standalone.Load(source)
 	// What would keep the proxy from starting is no good configuration, although it is not part of the file.
 	if _, variable, err := environmentLevel(); err != nil {

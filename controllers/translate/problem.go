@@ -43,6 +43,11 @@ func (p Problem) Conflict() bool {
 	return p.Reason == ReasonListenerConflict || p.Reason == ReasonRouteShadowed || p.Reason == ReasonHostNotOwned
 }
 
+// Reference says whether something that the object names is missing, or may not be used.
+func (p Problem) Reference() bool {
+	return p.Reason == ReasonBackendNotFound || p.Reason == ReasonRefNotPermitted || p.Reason == ReasonInvalidCertificateRef
+}
+
 // problem notes a problem, once: what several routes share has its problems but once.
 func (t *translation) problem(p Problem) {
 	if !t.reported[p] {

@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
@@ -65,7 +66,11 @@ func view(s *snapshot.Snapshot) yaml.MapSlice {
 		for _, r := range l.Routes {
 			routes = append(routes, plain(reflect.ValueOf(*r)))
 		}
-		listeners = append(listeners, yaml.MapSlice{{Key: "Address", Value: l.Address}, {Key: "Services", Value: services}, {Key: "Routes", Value: routes}})
+		out := yaml.MapSlice{{Key: "Address", Value: l.Address}}
+		if l.TLS {
+			out = append(out, yaml.MapItem{Key: "TLS", Value: true})
+		}
+		listeners = append(listeners, append(out, yaml.MapItem{Key: "Services", Value: services}, yaml.MapItem{Key: "Routes", Value: routes}))
 	}
 	return yaml.MapSlice{
 		{Key: "Listeners", Value: listeners},
@@ -79,6 +84,15 @@ func plain(v reflect.Value) any {
 	switch x := v.Interface().(type) {
 	case *snapshot.Service:
 		return x.Name
+	case *snapshot.TLS:
+		if x == nil {
+			return nil
+		}
+		var names []string // what stands in certificates is nothing to read
+		for _, c := range x.Certificates {
+			names = append(names, c.Name)
+		}
+		return yaml.MapSlice{{Key: "MinVersion", Value: tls.VersionName(x.MinVersion)}, {Key: "Certificates", Value: names}}
 	case snapshot.PathType:
 		return [...]string{"Prefix", "Exact", "Regex"}[x]
 	case snapshot.CheckType:

@@ -132,6 +132,7 @@ type Config struct {
 	LoadedAt    time.Time  `json:"loaded_at"`
 	LastError   string     `json:"last_error,omitempty"` // of the last reload, where it was refused
 	LastErrorAt *time.Time `json:"last_error_at,omitempty"`
+	StaleSince  *time.Time `json:"stale_since,omitempty"` // when it was written to the last good file that it was read from
 	Snapshot    *Snapshot  `json:"snapshot"`
 }
 

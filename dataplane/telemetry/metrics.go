@@ -50,6 +50,7 @@ type Metrics struct {
 
 	registry *prometheus.Registry
 	now      func() exchange.Nanos
+	stale    prometheus.Gauge
 	noRoute  *RouteMetrics
 
 	mu     sync.Mutex // guards routes and RouteMetrics.goneAt
@@ -64,13 +65,17 @@ func NewMetrics(version string) *Metrics {
 		routes:   map[routeKey]*RouteMetrics{},
 	}
 	m.noRoute = &RouteMetrics{metrics: m}
+	m.stale = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: prefix + "config_stale",
+		Help: "1 while the configuration was read from the last good file, because the API server did not answer.",
+	})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        prefix + "build_info",
 		Help:        "1, with the version of the program and of Go that built it.",
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(build, collectors.NewGoCollector(),
+	m.registry.MustRegister(build, m.stale, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{metrics: m, desc: describe()})
 	return m
 }
@@ -179,6 +184,14 @@ func (m *Metrics) HealthCheck(passed bool) {
 
 // Eject counts an endpoint that was taken out; reason is a constant of the caller: health_check, consecutive_errors, …
 func (m *Metrics) Eject(reason string) { m.ejections.inc(reason) }
+
+// ConfigStale says whether what serves comes from the last good file.
+func (m *Metrics) ConfigStale(stale bool) {
+	m.stale.Set(0)
+	if stale {
+		m.stale.Set(1)
+	}
+}
 
 // Reload counts an attempt to apply a configuration. The first one, at the start, counts too.
 func (m *Metrics) Reload(err error) {

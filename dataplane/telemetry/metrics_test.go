@@ -133,6 +133,7 @@ func TestEverythingHasItsName(t *testing.T) {
 		`health_checks_total{result="failure"}`:                                                                  2,
 		`config_reloads_total{result="success"}`:                                                                 1,
 		`config_reloads_total{result="error"}`:                                                                   0,
+		"config_stale{}":                                                                                         0,
 		"config_last_reload_successful{}":                                                                        1,
 		"access_log_dropped_total{}":                                                                             7,
 		"access_log_write_errors_total{}":                                                                        1,
