@@ -59,9 +59,12 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 		})
 	}
 	for i := range max(len(named), len(in.Certificates)) {
-		c := Certificate{Problem: "it was not found"}
+		var c Certificate
 		if i < len(in.Certificates) {
 			c = in.Certificates[i]
+		}
+		if c.Name == "" && c.Problem == "" {
+			c.Problem = "the certificate was not found"
 		}
 		reason := ReasonInvalidCertificateRef
 		if i < len(named) && !t.mayUse(in, named[i].SecretRef) {
