@@ -37,7 +37,7 @@ type Members struct {
 	log     logr.Logger
 	changed chan struct{}
 
-	mu     sync.Mutex
+	mu     sync.Mutex // of what follows
 	leases map[string]*sighting
 	last   time.Time // when any Lease changed
 	shown  []Member
