@@ -132,7 +132,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer running.Wait()
 	defer cancel()
 	for _, run := range []func(context.Context){
-		c.lease.Run, c.members.Run, c.election.Run, c.world.grants.run, c.tellStatus, c.tellEjections, c.keepPorts, c.serveLastGood,
+		c.lease.Run, c.members.Run, c.election.Run, c.world.grants.run, c.tellStatus, c.keepPorts, c.serveLastGood,
 		func(ctx context.Context) {
 			if err := c.writer.Run(ctx); err != nil && ctx.Err() == nil {
 				c.log.Error(err, "no status is written any more")

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -15,18 +14,7 @@ type DataPlane interface {
 	// SetEndpoints replaces the endpoints of one cluster.
 	SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error
 	// Health counts the endpoints of each service, by namespace/name.
-	Health() map[string]Health
+	Health() map[string]snapshot.Health
 	// Ready says whether traffic is taken.
 	Ready() bool
-	// Ejections are told of endpoints that failed too many requests.
-	Ejections() <-chan Ejection
-}
-
-// Health counts endpoints.
-type Health struct{ Healthy, Total int }
-
-// An Ejection tells of an endpoint that is taken out for a while.
-type Ejection struct {
-	Service  string // namespace/name of the ProxyService
-	Endpoint netip.AddrPort
 }

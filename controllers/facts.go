@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -163,18 +164,11 @@ func (c *Controller) tellExpiries() {
 	}
 }
 
-// tellEjections tells the owners of endpoints that are taken out.
-func (c *Controller) tellEjections(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-c.options.Plane.Ejections():
-			if key, uid, ok := c.serving.find(e.Service); ok {
-				c.writer.Event(key, uid, corev1.EventTypeWarning, "EndpointEjected",
-					fmt.Sprintf("endpoint %s failed too many requests in a row and is taken out for a while", e.Endpoint))
-			}
-		}
+// Ejected tells the owner of a cluster that an endpoint of it is taken out. It does not wait.
+func (c *Controller) Ejected(cluster string, endpoint netip.AddrPort) {
+	if key, uid, ok := c.serving.find(translate.OwnerOf(cluster)); ok {
+		c.writer.Event(key, uid, corev1.EventTypeWarning, "EndpointEjected",
+			fmt.Sprintf("endpoint %s failed too many requests in a row and is taken out for a while", endpoint))
 	}
 }
 

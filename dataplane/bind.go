@@ -28,6 +28,15 @@ func (e *BindError) Error() string {
 	return strings.Join(texts, "; ")
 }
 
+// Unbound lists the failures by address.
+func (e *BindError) Unbound() map[string]error {
+	causes := make(map[string]error, len(e.Failures))
+	for _, f := range e.Failures {
+		causes[f.Address] = f.Err
+	}
+	return causes
+}
+
 // Unwrap returns the causes.
 func (e *BindError) Unwrap() []error {
 	causes := make([]error, len(e.Failures))

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -28,6 +29,33 @@ func (d *DataPlane) eachUpstream(yield func(upstream string, healthy bool)) {
 			yield(e.Addr.String(), e.Serving)
 		}
 	}
+}
+
+// Health counts the endpoints of each service, by Cluster.Service. One that several clusters of a service have counts once.
+func (d *DataPlane) Health() map[string]snapshot.Health {
+	type key struct {
+		service string
+		addr    netip.AddrPort
+	}
+	serving := make(map[key]bool)
+	for _, cluster := range d.clusters.Status() {
+		for _, e := range cluster.Endpoints {
+			if e.Weight > 0 {
+				k := key{cluster.Service, e.Addr}
+				serving[k] = serving[k] || e.Serving
+			}
+		}
+	}
+	counts := make(map[string]snapshot.Health)
+	for k, ok := range serving {
+		h := counts[k.service]
+		h.Total++
+		if ok {
+			h.Healthy++
+		}
+		counts[k.service] = h
+	}
+	return counts
 }
 
 // observer counts what happens to endpoints, and passes ejections on.

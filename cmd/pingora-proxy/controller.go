@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -182,16 +184,20 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	if n := loaded.Globals.Limits.WorkerThreads; n != nil && *n > 0 {
 		runtime.GOMAXPROCS(int(*n))
 	}
-	served := &plane{ejections: make(chan controllers.Ejection, 64)}
-	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version), OnEjected: served.ejected}
+	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
+	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version)}
+	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {
+		if c := controller.Load(); c != nil {
+			c.Ejected(cluster, endpoint)
+		}
+	}
 	if !o.allowLocal {
 		d.Permit = refuseLocal
 	}
-	served.DataPlane = dataplane.New(d)
-	p := &process{log: log, metrics: d.Metrics, plane: served.DataPlane}
+	p := &process{log: log, metrics: d.Metrics, plane: dataplane.New(d)}
 	p.control = newControl(p, level, "Kubernetes, class "+o.class)
-	controller, err := controllers.New(controllers.Options{
-		Config: config, Log: log.WithName("controller"), Plane: served, Globals: loaded.Globals,
+	c, err := controllers.New(controllers.Options{
+		Config: config, Log: log.WithName("controller"), Plane: p.plane, Globals: loaded.Globals,
 		Class: o.class, Namespaces: o.namespaces, Policy: o.policy,
 		Namespace: o.namespace, Replica: o.replica, PodName: o.podName, PodUID: o.uid,
 		Publish: o.publishedAs, LastGood: o.lastGood,
@@ -201,7 +207,16 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 		p.plane.Close()
 		return fail(err)
 	}
-	return p.runCluster(source, loaded, controller, signals)
+	controller.Store(c)
+	return p.runCluster(source, loaded, c, signals)
+}
+
+// refuseLocal is the policy for every connection to an endpoint in a cluster, whatever name led there.
+func refuseLocal(addr netip.Addr) error {
+	if translate.Local(addr) {
+		return fmt.Errorf("%s is an address of the proxy's own machine or its link; --allow-local-addresses allows those", addr)
+	}
+	return nil
 }
 
 // runCluster runs the controller beside the source of the process's own settings.

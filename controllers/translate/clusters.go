@@ -78,6 +78,12 @@ func clusterID(owner string, backup bool, what string) string {
 	return owner + "|" + string(role) + "|" + what + "|HTTP"
 }
 
+// OwnerOf is the service that a cluster belongs to, by the cluster's ID.
+func OwnerOf(clusterID string) string {
+	owner, _, _ := strings.Cut(clusterID, "|")
+	return owner
+}
+
 // authority is the Host field that asks for a name at a port, which is left out where it is the usual one.
 func authority(host string, port uint16) string {
 	if port == 80 {

@@ -188,3 +188,9 @@ type Passive struct {
 	Ejection           time.Duration // the first time; each further one takes as much longer
 	MaxEjectionPercent int           // of the cluster's endpoints
 }
+
+// A Health counts the endpoints of a service.
+type Health struct {
+	Healthy int // can serve now
+	Total   int
+}
