@@ -1,0 +1,67 @@
+package files
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "a")
+	if err := os.WriteFile(name, []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for most, want := range map[int64]string{3: "1234", 4: "12345", 5: "12345", 100: "12345"} {
+		if got, err := Read(name, most); string(got) != want || err != nil {
+			t.Errorf("of at most %d bytes: %q, %v", most, got, err)
+		}
+	}
+	if _, err := Read(dir, 1); err == nil || Reason(err) != "is a folder" {
+		t.Error(err)
+	}
+	if _, err := Read(name+"b", 1); err == nil || Reason(err) != "there is no such file" {
+		t.Error(err)
+	}
+}
+
+func TestIn(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "odd [name]*")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"b.yaml", "a.yaml", ".hidden.yaml", "c.yml"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := In(dir)
+	if want := []string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")}; !slices.Equal(got, want) || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestFolders: what a link goes through is watched, too.
+func TestFolders(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"conf", "real", "other"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../other/b.yaml", filepath.Join(dir, "real", "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "real", "a.yaml"), filepath.Join(dir, "conf", "a.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range folders([]string{filepath.Join(dir, "conf"), filepath.Join(dir, "alone.crt")}) {
+		got = append(got, strings.TrimPrefix(f, dir))
+	}
+	if want := []string{"", "/conf", "/real", "/other"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
