@@ -2,7 +2,6 @@ package status
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -26,10 +25,12 @@ func enumerate(texts []string, limit int) string {
 		texts = texts[:maxListed]
 		more = fmt.Sprintf("; and %d more", n)
 	}
+	for i := range texts {
+		texts[i] = valid(texts[i])
+	}
 	joined := strings.Join(texts, "; ")
 	if len(joined)+len(more) > limit { // each gets the same share
 		share := (limit-len(more))/len(texts) - len("; ")
-		texts = slices.Clone(texts)
 		for i := range texts {
 			texts[i] = cut(texts[i], share)
 		}
@@ -38,10 +39,13 @@ func enumerate(texts []string, limit int) string {
 	return joined + more
 }
 
-// cut shortens a text to at most limit bytes, between two runes. What is not UTF-8 is replaced: the API takes nothing else.
+// valid replaces what is not UTF-8: the API takes nothing else.
+func valid(text string) string { return strings.ToValidUTF8(text, string(utf8.RuneError)) }
+
+// cut shortens a text to at most limit bytes, between two runes.
 func cut(text string, limit int) string {
 	const ellipsis = "…"
-	text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	text = valid(text)
 	if len(text) <= limit {
 		return text
 	}

@@ -38,21 +38,21 @@ func (w *Writer) work(ctx context.Context, queue workqueue.TypedRateLimitingInte
 		queue.AddAfter(key, d)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.timing.write)
+	limited, cancel := context.WithTimeout(ctx, w.timing.write)
 	defer cancel()
 	defer context.AfterFunc(term, cancel)()
 
-	again, err := w.update(ctx, e, &o, replicas)
+	again, err := w.update(limited, e, &o, replicas)
 	log := w.log.WithValues("object", key.String())
 	switch {
 	case err == nil:
 		queue.Forget(key)
 		queue.AddAfter(key, again)
-	case term.Err() != nil:
+	case term.Err() != nil || ctx.Err() != nil:
 		// The next leader writes.
-	case apierrors.IsNotFound(err):
-		log.V(1).Info("There is no such object to write a status of")
-		queue.AddRateLimited(key) // Set takes it out
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+		log.V(1).Info("The object is not as it was seen", "error", err.Error())
+		queue.AddRateLimited(key) // until it is seen as it is, or Set takes it out
 	case tooLarge(err) && w.shorten(e):
 		log.Info("The status leaves out the routes: with them the object is larger than the API server stores")
 		queue.Add(key)
@@ -79,7 +79,8 @@ func (w *Writer) update(ctx context.Context, e *entry, o *Object, replicas []Rep
 	}
 	now := time.Now()
 	w.mu.Lock()
-	current := e.latest(&read).Status
+	latest := e.latest(&read)
+	current := latest.Status
 	desired := Of(*o, replicas, current, metav1.NewTime(now))
 	if e.terse {
 		desired.Routes = nil
@@ -93,7 +94,7 @@ func (w *Writer) update(ctx context.Context, e *entry, o *Object, replicas []Rep
 		return again, nil
 	}
 
-	reply, err := w.apply(ctx, o, desired)
+	reply, err := w.apply(ctx, latest, desired)
 	if err != nil {
 		return 0, err
 	}
@@ -105,21 +106,32 @@ func (w *Writer) update(ctx context.Context, e *entry, o *Object, replicas []Rep
 	return w.timing.heal, nil
 }
 
-// apply writes a status. What is applied is this writer's, and replaces what it applied before; conditions of others are not
-// part of it and stay. An object that was made anew under the same name is refused, because its UID is another.
-func (w *Writer) apply(ctx context.Context, o *Object, s v1alpha1.ProxyServiceStatus) (*v1alpha1.ProxyService, error) {
+// apply writes the status of an object as it was seen last. What is applied is this writer's, and replaces what it applied
+// before; conditions of others are not part of it and stay. The API server refuses it if the object is another version by
+// now: what a leader of old times is still about to say does not count, nor what was meant for another object of that name.
+func (w *Writer) apply(ctx context.Context, seen *v1alpha1.ProxyService, s v1alpha1.ProxyServiceStatus) (*v1alpha1.ProxyService, error) {
 	object := &v1alpha1.ProxyService{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion().String(), Kind: kind},
-		ObjectMeta: metav1.ObjectMeta{Namespace: o.Key.Namespace, Name: o.Key.Name, UID: o.UID},
-		Status:     own(s),
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion().String(), Kind: kind},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: seen.Namespace, Name: seen.Name, UID: seen.UID, ResourceVersion: seen.ResourceVersion,
+		},
+		Status: own(s),
 	}
 	patch, err := json.Marshal(object)
 	if err != nil {
-		return nil, fmt.Errorf("status of %s: %w", o.Key, err)
+		return nil, fmt.Errorf("status of %s/%s: %w", seen.Namespace, seen.Name, err)
 	}
 	err = w.client.Status().Patch(ctx, object, client.RawPatch(types.ApplyPatchType, patch),
 		client.FieldOwner(fieldManager), client.ForceOwnership)
-	return object, err
+	if err != nil {
+		return nil, err
+	}
+	return &v1alpha1.ProxyService{ // without the spec, which may be large: this is kept for a while
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: object.Namespace, Name: object.Name, UID: object.UID, ResourceVersion: object.ResourceVersion,
+		},
+		Status: object.Status,
+	}, nil
 }
 
 // latest is the object as it was read, or as the last write left it if that is newer.
@@ -185,7 +197,7 @@ func (w *Writer) shorten(e *entry) bool {
 
 // aboutObject says whether the API server refused this status, and may take others.
 func aboutObject(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || tooLarge(err)
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || tooLarge(err)
 }
 
 // tooLarge says whether the object would be too large for the API server, for the connection to etcd, or for etcd.

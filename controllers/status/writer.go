@@ -141,7 +141,7 @@ func (w *Writer) lookAt(key types.NamespacedName) {
 // Run writes until ctx ends.
 func (w *Writer) Run(ctx context.Context) error {
 	queue := workqueue.NewTypedRateLimitingQueue(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](time.Second, 5*time.Minute))
+		workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](100*time.Millisecond, 5*time.Minute))
 	defer context.AfterFunc(ctx, queue.ShutDown)()
 	w.mu.Lock()
 	w.queue = queue
