@@ -25,6 +25,9 @@ type Options struct {
 	Log      logr.Logger
 	Metrics  *telemetry.Metrics
 	Resolver resolver.Options
+	// ResolvePatience is how long Apply waits for the addresses of names that are new. 0: two seconds. Where anybody may
+	// name what he likes, a name without an answer must not hold up the others' changes.
+	ResolvePatience time.Duration
 
 	// Permit is asked about an address before every connection to an endpoint: of requests, retries and health checks,
 	// after names were resolved. An error says why it may not be reached. nil: every address may.
@@ -84,7 +87,7 @@ func New(o Options) *DataPlane {
 		Log: o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
 	d.checker = health.New()
-	d.names = newNames(o.Resolver, d.resolved)
+	d.names = newNames(o.Resolver, o.ResolvePatience, d.resolved)
 	o.Metrics.SetUpstreams(d.eachUpstream)
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop

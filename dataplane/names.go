@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"sync"
@@ -10,13 +11,14 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
-// resolvePatience is how long Apply waits for names that it has not met before: a route that begins with endpoints
-// loses nothing, and a name server that is away must not keep the rest from serving.
+// resolvePatience is how long Apply waits for names that it has not met before, unless Options say otherwise: a route
+// that begins with endpoints loses nothing, and a name server that is away must not keep the rest from serving.
 const resolvePatience = 2 * time.Second
 
 // names follows the addresses of the clusters that are DNS names.
 type names struct {
 	resolver *resolver.Resolver
+	patience time.Duration
 	changed  func(cluster string)
 
 	mu      sync.Mutex
@@ -27,6 +29,7 @@ type names struct {
 type watch struct {
 	name  snapshot.DNSName
 	stop  func()
+	met   bool // Apply has waited for it, and does so once
 	once  sync.Once
 	first chan struct{} // closed when there is an answer, or an error
 
@@ -34,8 +37,8 @@ type watch struct {
 }
 
 // newNames returns names that follow nothing. changed is called when a cluster's addresses did; it must not block.
-func newNames(o resolver.Options, changed func(cluster string)) *names {
-	return &names{resolver: resolver.New(o), changed: changed, watches: make(map[string]*watch)}
+func newNames(o resolver.Options, patience time.Duration, changed func(cluster string)) *names {
+	return &names{resolver: resolver.New(o), patience: cmp.Or(patience, resolvePatience), changed: changed, watches: make(map[string]*watch)}
 }
 
 // follow makes the names of clusters the ones that are followed.
@@ -84,9 +87,10 @@ func (n *names) answered(cluster string, w *watch, addrs []netip.Addr, err error
 	}
 }
 
-// settle waits for the first answers, within resolvePatience for all together, and sets the endpoints of every name.
+// settle waits for the first answers of new names, within the patience for all together, and sets the endpoints of every
+// name.
 func (n *names) settle(ctx context.Context, set func(cluster string, endpoints []snapshot.Endpoint)) {
-	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	ctx, cancel := context.WithTimeout(ctx, n.patience)
 	defer cancel()
 	n.mu.Lock()
 	watches := make(map[string]*watch, len(n.watches))
@@ -95,9 +99,12 @@ func (n *names) settle(ctx context.Context, set func(cluster string, endpoints [
 	}
 	n.mu.Unlock()
 	for id, w := range watches {
-		select {
-		case <-w.first:
-		case <-ctx.Done():
+		if !w.met {
+			select {
+			case <-w.first:
+			case <-ctx.Done():
+			}
+			w.met = true
 		}
 		if endpoints := n.endpoints(id); endpoints != nil {
 			set(id, endpoints)
