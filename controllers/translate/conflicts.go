@@ -85,7 +85,8 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts map[str
 
 func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
 	for _, h := range t.holders {
-		if !syntax.Overlap(a, h.address) {
+		same := a == h.address && h.global == "" // also with port 0, which overlaps nothing
+		if !same && !syntax.Overlap(a, h.address) {
 			continue
 		}
 		p := Problem{Service: i, Field: "bindAddress", Reason: ReasonListenerConflict}
@@ -94,9 +95,9 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
 			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", in.Services[i].Spec.BindAddress, h.global, h.address)
 			p.Holder = -1
 			p.HolderField = h.global + ".bindAddress"
-		case a == h.address && terminates(&in.Services[h.service]) == terminates(&in.Services[i]):
+		case same && terminates(&in.Services[h.service]) == terminates(&in.Services[i]):
 			return true // shared, as virtual hosts
-		case a == h.address:
+		case same:
 			p.Message = fmt.Sprintf("`%s` is an address of service `%s`, and only one of both has `tls: true`",
 				in.Services[i].Spec.BindAddress, in.Services[h.service].Owner())
 			p.Holder = h.service

@@ -82,9 +82,14 @@ func TestCertificateProblems(t *testing.T) {
 
 // TestTLSAndPlainShareNoAddress: the older one keeps it.
 func TestTLSAndPlainShareNoAddress(t *testing.T) {
-	s, problems := translate.Translate(input(
-		spec("old", "0.0.0.0:8443"), securedSpec("new", "0.0.0.0:8443", "a"), spec("plain", "0.0.0.0:8443"),
-	))
+	for _, address := range []string{"0.0.0.0:8443", "127.0.0.1:0"} {
+		tlsAndPlain(t, address)
+	}
+}
+
+func tlsAndPlain(t *testing.T, address string) {
+	t.Helper()
+	s, problems := translate.Translate(input(spec("old", address), securedSpec("new", address, "a"), spec("plain", address)))
 	if len(problems) != 2 { // the other is the route that both plain ones have
 		t.Fatalf("the problems are %+v", problems)
 	}
