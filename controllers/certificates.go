@@ -18,6 +18,7 @@ import (
 // A certificates reads the Secrets that objects name. The cache holds the metadata of all Secrets, which is little; their
 // content is read once a version, and only of those that are named and may be.
 type certificates struct {
+	forbidden     bool // none may be read
 	cache, direct client.Reader
 	known         map[types.NamespacedName]*secret
 }
@@ -28,8 +29,8 @@ type secret struct {
 	ends        time.Time // zero: it cannot be read
 }
 
-func newCertificates(cache, direct client.Reader) *certificates {
-	return &certificates{cache: cache, direct: direct, known: map[types.NamespacedName]*secret{}}
+func newCertificates(cache, direct client.Reader, forbidden bool) *certificates {
+	return &certificates{forbidden: forbidden, cache: cache, direct: direct, known: map[types.NamespacedName]*secret{}}
 }
 
 // of reads the certificates of a service, and notes the Secrets that it names.
@@ -47,6 +48,10 @@ func (c *certificates) of(ctx context.Context, s *translate.Service, v *view) []
 		v.secrets[name] = true
 		if !v.input.World.Granted(s.Namespace, "Secret", name.Namespace, name.Name) {
 			continue // the translation says so, and nothing of the Secret is read
+		}
+		if c.forbidden {
+			out[i].Problem = fmt.Sprintf("Secret `%s` cannot be read: this installation of the proxy may not read Secrets (--no-secrets)", name)
+			continue
 		}
 		found, err := c.read(ctx, name)
 		switch {

@@ -26,6 +26,8 @@ func staticMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 		{Group: gatewayGroup, Version: "v1beta1", Kind: "ReferenceGrant"},
 	} {
 		m.Add(kind, meta.RESTScopeNamespace)
+		// A cache of some namespaces asks for the list by its own kind.
+		m.Add(kind.GroupVersion().WithKind(kind.Kind+"List"), meta.RESTScopeNamespace)
 	}
 	return m, nil
 }

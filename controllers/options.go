@@ -21,6 +21,7 @@ type Options struct {
 	Class      string           // of the objects to serve
 	Namespaces []string         // to watch; none: all
 	Policy     translate.Policy
+	NoSecrets  bool // no Secret may be read: objects that name one do without a certificate
 
 	Namespace       string // where this process runs: its Leases are there
 	Replica         string // name of this process, unique in Namespace

@@ -54,7 +54,7 @@ func (c *Controller) watch() error {
 	}
 	// A status does not change the generation, and this process writes many.
 	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, deleting())
-	err = builder.ControllerManagedBy(c.manager).Named("configuration").
+	configuration := builder.ControllerManagedBy(c.manager).Named("configuration").
 		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
 			q.Add(everything()) // a cluster without any object is a configuration, too
 			return nil
@@ -62,10 +62,11 @@ func (c *Controller) watch() error {
 		WatchesRawSource(source.Channel(again, all)).
 		Watches(&v1alpha1.ProxyService{}, all, builder.WithPredicates(changed)).
 		Watches(&corev1.Service{}, all, builder.WithPredicates(c.named(c.serving.namesService), sameMeaning())).
-		WatchesMetadata(metadata("Secret"), all, builder.WithPredicates(c.named(c.serving.namesSecret))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
-		Complete(reconcile.Func(c.configure))
-	if err != nil {
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
+	if !c.options.NoSecrets { // a watch that is forbidden would never let the controller begin
+		configuration.WatchesMetadata(metadata("Secret"), all, builder.WithPredicates(c.named(c.serving.namesSecret)))
+	}
+	if err = configuration.Complete(reconcile.Func(c.configure)); err != nil {
 		return err
 	}
 	owner := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {

@@ -39,7 +39,7 @@ type world struct {
 
 func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *world {
 	w := &world{
-		options: o, reader: m.GetCache(), certificates: newCertificates(m.GetCache(), m.GetAPIReader()), objects: map[types.UID]*prepared{},
+		options: o, reader: m.GetCache(), certificates: newCertificates(m.GetCache(), m.GetAPIReader(), o.NoSecrets), objects: map[types.UID]*prepared{},
 		grants: &grants{cache: m.GetCache(), discovery: d, log: o.Log.WithName("grants"), changed: func() {}},
 	}
 	w.globals.Store(&o.Globals)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,7 @@ type clusterOptions struct {
 	hosts        string
 	allowLocal   bool
 	allowNames   bool
+	noSecrets    bool
 	domain       string
 	lastGood     string
 	namespace    string
@@ -80,6 +82,7 @@ access_log, metrics, limits) are those of a standalone file, from --config, the 
 	f.StringVar(&o.hosts, "host-ownership", "Shared", "Shared, or Strict: a host belongs to the namespace that had it first")
 	f.BoolVar(&o.allowLocal, "allow-local-addresses", false, "let objects name loopback, link-local and metadata addresses as backends")
 	f.BoolVar(&o.allowNames, "allow-external-names", false, "let objects name Services of type ExternalName")
+	f.BoolVar(&o.noSecrets, "no-secrets", false, "read no Secrets, where this process may not: objects cannot name certificates")
 	f.StringVar(&o.domain, "cluster-domain", "cluster.local", "what the DNS names of Services end in")
 	f.StringVar(&o.lastGood, "last-good-file", "", "keep what serves in this file, Secrets included, and start from it while the API server is away")
 	f.StringVar(&o.namespace, "namespace", "", "where this process runs and keeps its Leases (POD_NAMESPACE)")
@@ -185,7 +188,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 		runtime.GOMAXPROCS(int(*n))
 	}
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
-	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version)}
+	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
 	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {
 		if c := controller.Load(); c != nil {
 			c.Ejected(cluster, endpoint)
@@ -198,7 +201,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	p.control = newControl(p, level, "Kubernetes, class "+o.class)
 	c, err := controllers.New(controllers.Options{
 		Config: config, Log: log.WithName("controller"), Plane: p.plane, Globals: loaded.Globals,
-		Class: o.class, Namespaces: o.namespaces, Policy: o.policy,
+		Class: o.class, Namespaces: o.namespaces, Policy: o.policy, NoSecrets: o.noSecrets,
 		Namespace: o.namespace, Replica: o.replica, PodName: o.podName, PodUID: o.uid,
 		Publish: o.publishedAs, LastGood: o.lastGood,
 		Reloaded: p.control.reloaded, Stale: p.control.stale,
