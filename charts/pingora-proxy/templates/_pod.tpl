@@ -78,6 +78,9 @@ spec:
         {{- if .Values.allowExternalNames }}
         - --allow-external-names
         {{- end }}
+        {{- if not .Values.rbac.secrets }}
+        - --no-secrets
+        {{- end }}
         - --cluster-domain={{ .Values.clusterDomain }}
         {{- if .Values.lastGoodFile.enabled }}
         - --last-good-file=/run/pingora-proxy/last-good

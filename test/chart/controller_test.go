@@ -1,0 +1,114 @@
+package chart
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+)
+
+// The program does its work with the arguments, the settings and the rights that the chart gives it, and misses none: in
+// the whole cluster, and in namespaces without Secrets. Not beside others: its addresses are those of the chart.
+func TestControllerWithWhatTheChartGives(t *testing.T) {
+	for name, values := range map[string]string{
+		"cluster":   "className=default",
+		"namespace": "watchNamespaces={SPACE},rbac.secrets=false,className=inner,hostOwnership=Strict,allowedPorts={8080}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			plane := cluster(t)
+			space := plane.Namespace(t)
+			in := &installation{helm: newHelm(t, plane.Kubeconfig()), plane: plane, space: space}
+			in.do(t, "install", directory, "--set", strings.ReplaceAll(values, "SPACE", space))
+			defer plane.Kubectl(t, "delete", "customresourcedefinition", crdName)
+			defer in.do(t, "uninstall", "")
+
+			said, stop := in.startController(t)
+			// What `helm test` does.
+			if r := harness.Run(t, nil, "probe", "--timeout=15s", "http://127.0.0.1:9102/readyz"); r.Code != 0 {
+				t.Fatalf("not ready: %s\n%s", r.Stderr, said())
+			}
+			class := "default"
+			if name == "namespace" {
+				class = "inner"
+			}
+			object := `{"apiVersion": "pingora-proxy.dev/v1alpha1", "kind": "ProxyService", "metadata": {"name": "web"},
+				"spec": {"className": "` + class + `", "bindAddress": "0.0.0.0:8080", "upstreams": ["192.0.2.1:80"]}}`
+			if _, err := plane.TryKubectl(object, "--namespace", space, "apply", "--filename=-"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=condition=Programmed", "--timeout=1m", "proxyservice/web"); err != nil {
+				t.Errorf("%v\n%s", err, said())
+			}
+			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=jsonpath={.spec.ports[?(@.port==8080)].targetPort}=8080",
+				"--timeout=1m", "service/edge-pingora-proxy"); err != nil {
+				t.Errorf("the Service does not get the port: %v\n%s", err, said())
+			}
+			if err := stop(); err != nil {
+				t.Errorf("SIGTERM: %v\n%s", err, said())
+			}
+			if strings.Contains(said(), "forbidden") {
+				t.Errorf("a right is missing:\n%s", said())
+			}
+		})
+	}
+}
+
+// startController runs the program as the chart's pod would, and returns what it has said and what stops it.
+func (in *installation) startController(t *testing.T) (said func() string, stop func() error) {
+	t.Helper()
+	var deployment appsv1.Deployment
+	var settings corev1.ConfigMap
+	key := types.NamespacedName{Namespace: in.space, Name: "edge-pingora-proxy"}
+	if err := in.plane.Client().Get(t.Context(), key, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.plane.Client().Get(t.Context(), key, &settings); err != nil {
+		t.Fatal(err)
+	}
+	user, err := in.plane.AddServiceAccount(in.space, deployment.Spec.Template.Spec.ServiceAccountName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(settings.Data["config.yaml"]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Where the pod has volumes.
+	places := strings.NewReplacer("/etc/pingora-proxy", dir, "/run/pingora-proxy", dir)
+	args := []string{}
+	for _, a := range deployment.Spec.Template.Spec.Containers[0].Args {
+		args = append(args, places.Replace(a))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	command := exec.CommandContext(ctx, harness.Binary(t), append(args, "--kubeconfig="+user.Kubeconfig)...) //nolint:gosec // our own program
+	command.Env = append(os.Environ(), "POD_NAME=pod-1", "POD_NAMESPACE="+in.space, "POD_UID=1", "LOG_LEVEL=info")
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	if err := command.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	stopped := false
+	stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		defer cancel()
+		_ = command.Process.Signal(syscall.SIGTERM)
+		return command.Wait()
+	}
+	t.Cleanup(func() { _ = stop() })
+	return func() string { _ = stop(); return out.String() }, stop
+}
