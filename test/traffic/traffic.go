@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 type Options struct {
 	// Addr is where requests go.
 	Addr string
+	// TLS makes the requests go over TLS; nil: without.
+	TLS *tls.Config
 	// Workers is how many clients send at the same time; 8.
 	Workers int
 	// Methods are used in turn; GET and POST. Requests with a POST or PUT have a body of 1 KiB.
@@ -142,6 +145,7 @@ type loader struct {
 	number int
 	count  int
 	conn   *net.TCPConn
+	stream net.Conn // conn with patience, and with TLS where that is asked for
 	reader *bufio.Reader
 }
 
@@ -203,8 +207,16 @@ func (w *loader) connect(fresh bool) bool {
 			if !ok {
 				return false
 			}
-			w.conn, w.reader = tcp, bufio.NewReader(patient{tcp})
-			break
+			w.conn, w.stream = tcp, patient{tcp}
+			if config := w.load.options.TLS; config != nil {
+				secured := tls.Client(w.stream, config)
+				w.stream, err = secured, secured.Handshake()
+			}
+			if err == nil {
+				w.reader = bufio.NewReader(w.stream)
+				break
+			}
+			w.hangUp()
 		}
 		if w.load.options.Leave && errors.Is(err, syscall.ECONNREFUSED) {
 			return false
@@ -231,7 +243,8 @@ func (w *loader) ended() bool {
 	if err := raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		ended = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		// Over TLS what comes between two requests is the announcement of the end.
+		ended = err == nil && (n == 0 || w.load.options.TLS != nil) || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
 		return true
 	}); err != nil {
 		return true
@@ -282,7 +295,7 @@ func (w *loader) exchange(method, id string, fresh bool) (Answer, error) {
 		request.WriteString("\r\n")
 	}
 	a := Answer{ID: id, Method: method}
-	if _, err := io.WriteString(patient{w.conn}, request.String()); err != nil {
+	if _, err := io.WriteString(w.stream, request.String()); err != nil {
 		return a, fmt.Errorf("sending: %w", err)
 	}
 	response, err := http.ReadResponse(w.reader, &http.Request{Method: method})
