@@ -146,7 +146,7 @@ func (p *ControlPlane) startEnvtest(o Options) error {
 	}
 	// A folder that envtest did not make survives the API server's stop, and with it the certificates.
 	server := &envtest.APIServer{Path: filepath.Join(p.dir, "kube-apiserver"), CertDir: filepath.Join(p.dir, "certificates")}
-	server.SecureServing.Address, server.SecureServing.Port = apiServerHost, apiServerPort
+	server.Address, server.Port = apiServerHost, apiServerPort
 	plane.APIServer = server
 	for _, d := range []string{plane.Etcd.DataDir, server.CertDir} {
 		if err := os.Mkdir(d, 0o700); err != nil {
