@@ -94,7 +94,7 @@ services:
     health_check: {timeout_ms: 0, type: HTPP}
     load_balancing:
       algorithm: roundrobin
-    tls: true
+    tls_config: {}
   - name: a
     bind_address: '127.0.0.1:2'
     upstreams: ['127.0.0.1:1']
@@ -109,7 +109,7 @@ services:
 		{"8:20", "services[0].health_check.timeout_ms", "must be greater than or equal to 1"},
 		{"8:35", "services[0].health_check.type", "must be one of `TCP`, `HTTP`, `Disabled`; did you mean `HTTP`?"},
 		{"10:7", "services[0].load_balancing.algorithm", "did you mean `RoundRobin`?"},
-		{"11:5", "services[0].tls", "TLS is not supported by this version"},
+		{"11:5", "services[0].tls_config", "`tls` must be true when `tls_config` is set"},
 		{"12:5", "services[1].name", "duplicate service name `a`; the first is at " + path + ":5:5"},
 		{"15:13", "services[1].retry.attempts", "integer"},
 	}
