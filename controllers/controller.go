@@ -50,7 +50,6 @@ type Controller struct {
 
 // New makes a Controller. Nothing is asked of the API server before Run.
 func New(o Options) (*Controller, error) {
-	ctrl.SetLogger(o.Log)
 	if o.Reloaded == nil {
 		o.Reloaded = func(error) {}
 	}
@@ -82,7 +81,10 @@ func New(o Options) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server: %w", err)
 	}
-	clients, err := kubernetes.NewForConfigAndClient(connection, c.manager.GetHTTPClient())
+	// The Leases have a client of their own: they must not wait behind a thousand statuses.
+	own := rest.CopyConfig(o.Config)
+	own.QPS, own.Burst = 20, 50
+	clients, err := kubernetes.NewForConfig(own)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server: %w", err)
 	}

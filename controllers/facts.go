@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/replica"
 	"github.com/pingora-proxy/pingora-proxy/controllers/status"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
@@ -70,10 +72,14 @@ func (c *Controller) acknowledge(ctx context.Context) {
 	c.lease.Serve(newest, c.options.Plane.Ready())
 }
 
-// ready lists the replicas that take traffic.
+// ready lists the replicas that take traffic. Without this one among them nothing is known of the others either.
 func (c *Controller) ready() []status.Replica {
+	members := c.members.List()
+	if !slices.ContainsFunc(members, func(m replica.Member) bool { return m.Name == c.options.Replica }) {
+		return nil
+	}
 	var out []status.Replica
-	for _, m := range c.members.List() {
+	for _, m := range members {
 		if m.Ready {
 			out = append(out, status.Replica{Name: m.Name, Version: m.ResourceVersion})
 		}

@@ -19,6 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
@@ -177,6 +179,9 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	if err != nil {
 		return fail(err)
 	}
+	// The libraries log through globals of theirs, which are the process's to set.
+	ctrl.SetLogger(log.WithName("controller"))
+	klog.SetLogger(log.WithName("client"))
 	config, err := o.connection()
 	if err != nil {
 		return fail(err)
