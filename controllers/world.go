@@ -116,6 +116,9 @@ func (w *world) surroundings(ctx context.Context, v *view) error {
 	}
 	w.certificates.forget(v.secrets)
 	for name := range v.services {
+		if watched := w.options.Namespaces; len(watched) > 0 && !slices.Contains(watched, name.Namespace) {
+			continue // nothing is known of other namespaces, and no grant of theirs: the translation refuses it
+		}
 		var s corev1.Service
 		err := w.reader.Get(ctx, name, &s, client.UnsafeDisableDeepCopy)
 		if apierrors.IsNotFound(err) {

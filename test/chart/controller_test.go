@@ -23,7 +23,7 @@ import (
 func TestControllerWithWhatTheChartGives(t *testing.T) {
 	for name, values := range map[string]string{
 		"cluster":   "className=default",
-		"namespace": "watchNamespaces={SPACE},rbac.secrets=false,className=inner,hostOwnership=Strict,allowedPorts={8080}",
+		"namespace": "watchNamespaces={SPACE},rbac.secrets=false,className=inner,hostOwnership=Strict,allowedPorts={8080,8443}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			plane := cluster(t)
@@ -42,10 +42,24 @@ func TestControllerWithWhatTheChartGives(t *testing.T) {
 			if name == "namespace" {
 				class = "inner"
 			}
-			object := `{"apiVersion": "pingora-proxy.dev/v1alpha1", "kind": "ProxyService", "metadata": {"name": "web"},
-				"spec": {"className": "` + class + `", "bindAddress": "0.0.0.0:8080", "upstreams": ["192.0.2.1:80"]}}`
-			if _, err := plane.TryKubectl(object, "--namespace", space, "apply", "--filename=-"); err != nil {
-				t.Fatal(err)
+			// One that serves, and one that names what is none of its business, nor perhaps of the controller's.
+			for name, backends := range map[string]string{
+				"stray": `"backends": [{"service": {"name": "kubernetes", "namespace": "default", "port": 443}}], "tls": true,
+					"tlsConfig": {"certificates": [{"secretRef": {"name": "key", "namespace": "default"}}, {"secretRef": {"name": "key"}}]}`,
+				"web": `"upstreams": ["192.0.2.1:80"]`,
+			} {
+				object := `{"apiVersion": "pingora-proxy.dev/v1alpha1", "kind": "ProxyService", "metadata": {"name": "` + name + `"},
+					"spec": {"className": "` + class + `", "hosts": ["` + name + `.example.com"], "bindAddress": "0.0.0.0:8080", ` + backends + `}}`
+				if name == "stray" {
+					object = strings.Replace(object, ":8080", ":8443", 1)
+				}
+				if _, err := plane.TryKubectl(object, "--namespace", space, "apply", "--filename=-"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=condition=ResolvedRefs=false", "--timeout=1m",
+				"proxyservice/stray"); err != nil {
+				t.Errorf("%v\n%s", err, said())
 			}
 			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=condition=Programmed", "--timeout=1m", "proxyservice/web"); err != nil {
 				t.Errorf("%v\n%s", err, said())
