@@ -19,7 +19,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 )
 
-// Main is the body of TestMain; its result is the exit code.
+// Main is the body of TestMain; its result is the exit code. m is the *testing.M, or what adds something to its Run.
 func Main(m interface{ Run() int }) int {
 	if address := os.Getenv(originVariable); address != "" {
 		return originMain(address)

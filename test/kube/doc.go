@@ -21,10 +21,11 @@
 //
 // and real EndpointSlices follow: see Endpoints. A Pod can become not ready, terminate while it still serves, crash and
 // come back; a light one is a goroutine instead of a process, for tests that need thousands. ControlPlane.StopAPIServer and
-// its siblings take the API server away and give it back. Tests that do so must not run beside others.
+// its siblings take the API server away and give it back. Tests that do so must not be parallel.
 //
 // The programs come from hack/kubernetes.sh, which builds them if it must. No test is skipped where that fails.
 //
 // Whatever a test does, nothing stays behind: each process dies with the one that started it, the temporary files are in
-// one folder, and a process that outlives its tests fails them.
+// one folder, and a process that outlives its tests fails them. (Who kills the first process of the test binary with
+// SIGKILL finds that folder, whose name begins with pingora-proxy-kube-.)
 package kube

@@ -306,6 +306,24 @@ func TestAPIServerGoesAndComesBack(t *testing.T) {
 	awaitEndpoints(t, plane, ns, "web", pod.Addresses[0].String()+"-ready-serving")
 }
 
+// Not parallel: the API server is everybody's.
+func TestAPIServerIsGivenBack(t *testing.T) {
+	plane := start(t)
+	for name, take := range map[string]func(testing.TB){"stopped": plane.StopAPIServer, "paused": plane.PauseAPIServer} {
+		var ns string
+		t.Run(name, func(t *testing.T) {
+			ns = plane.Namespace(t)
+			take(t)
+		})
+		var got corev1.Namespace
+		if err := plane.Client().Get(t.Context(), client.ObjectKey{Name: ns}, &got); err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("after a test in which it was %s: %v", name, err)
+		} else if err == nil && got.DeletionTimestamp.IsZero() {
+			t.Errorf("the namespace %s was not deleted", ns)
+		}
+	}
+}
+
 func TestNetworkIsOurOwn(t *testing.T) {
 	t.Parallel()
 	links, err := net.Interfaces()

@@ -36,9 +36,14 @@ func (p *ControlPlane) kill(program string) error {
 }
 
 // StopAPIServer kills kube-apiserver, as a lost machine does: connections end, and new ones are refused. What etcd has
-// stays. kube-controller-manager is stopped, too.
+// stays. kube-controller-manager is stopped, too. The end of the test starts them again if the test does not.
 func (p *ControlPlane) StopAPIServer(t testing.TB) {
 	t.Helper()
+	t.Cleanup(func() {
+		if p.control == nil {
+			p.StartAPIServer(t)
+		}
+	})
 	p.stopControllers()
 	if err := p.kill("kube-apiserver"); err != nil {
 		t.Fatal(err)
@@ -54,17 +59,28 @@ func (p *ControlPlane) StartAPIServer(t testing.TB) {
 	if err := p.env.ControlPlane.APIServer.Start(); err != nil {
 		t.Fatalf("%v\n%s", err, p.Log("kube-apiserver"))
 	}
-	if err := p.startControllers(t.Context()); err != nil {
+	if err := p.startControllers(context.Background()); err != nil { // not the test's context: it may be over
 		t.Fatal(err)
 	}
 }
 
 // PauseAPIServer lets kube-apiserver hang: its connections stay, and nothing answers. kube-controller-manager is paused
-// with it.
-func (p *ControlPlane) PauseAPIServer(t testing.TB) { p.signalAPIServer(t, syscall.SIGSTOP) }
+// with it. The end of the test lets them go on if the test does not.
+func (p *ControlPlane) PauseAPIServer(t testing.TB) {
+	t.Helper()
+	t.Cleanup(func() {
+		if p.control != nil {
+			p.signalAPIServer(t, syscall.SIGCONT)
+		}
+	})
+	p.signalAPIServer(t, syscall.SIGSTOP)
+}
 
 // ResumeAPIServer lets a paused kube-apiserver go on.
-func (p *ControlPlane) ResumeAPIServer(t testing.TB) { p.signalAPIServer(t, syscall.SIGCONT) }
+func (p *ControlPlane) ResumeAPIServer(t testing.TB) {
+	t.Helper()
+	p.signalAPIServer(t, syscall.SIGCONT)
+}
 
 func (p *ControlPlane) signalAPIServer(t testing.TB, s syscall.Signal) {
 	t.Helper()
