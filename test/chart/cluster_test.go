@@ -139,7 +139,7 @@ func (in *installation) ports(t *testing.T, when string, want ...int32) {
 }
 
 func TestReleaseOnARealAPIServer(t *testing.T) { // alone: the CRD is the cluster's
-	for name, mode := range map[string]string{"server-side apply": "true", "as Helm 3": "false"} {
+	for name, mode := range map[string]string{"server-side apply": "true", "client-side apply": "false"} {
 		t.Run(name, func(t *testing.T) {
 			in := install(t, "--server-side="+mode)
 			in.publish(t, 80, 8443)
