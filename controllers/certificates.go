@@ -79,6 +79,8 @@ func (c *certificates) read(ctx context.Context, name types.NamespacedName) (*se
 	if known != nil && known.version == meta.ResourceVersion {
 		return known, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	var s corev1.Secret
 	if err := c.direct.Get(ctx, name, &s); err != nil {
 		if known != nil && !apierrors.IsNotFound(err) {

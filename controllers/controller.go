@@ -12,6 +12,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/ptr"
@@ -97,7 +98,13 @@ func New(o Options) (*Controller, error) {
 	c.writer = status.NewWriter(status.Options{
 		Client: c.manager.GetClient(), Recorder: c.manager.GetEventRecorder("pingora-proxy"), Log: o.Log.WithName("status"),
 	})
-	c.world = newWorld(c.manager, clients.Discovery(), &c.options)
+	asked := rest.CopyConfig(o.Config)
+	asked.Timeout = askTimeout // no watch goes through it
+	discovery, err := discovery.NewDiscoveryClientForConfig(asked)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
+	}
+	c.world = newWorld(c.manager, discovery, &c.options)
 	return c, c.watch()
 }
 

@@ -44,6 +44,8 @@ const (
 	bindAgain = 5 * time.Second
 	// patience is how long a start waits for the API server before the last good file serves.
 	patience = time.Second
+	// askTimeout is how long one answer of the API server is waited for. One that hangs must not hold up what needs no answer.
+	askTimeout = 5 * time.Second
 	// tick is how often the leader counts endpoints, and replicas look at the versions of objects whose status alone changed.
 	tick = 2 * time.Second
 	// expiryNotice is how long before its end a certificate is told of.
