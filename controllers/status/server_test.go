@@ -244,7 +244,7 @@ func TestOneWriteAChangeOnAServer(t *testing.T) {
 	o.Hash, o.Routes, o.Addresses = "b", []string{"site", "api"}, []string{"192.0.2.1:80"}
 	o.Problems = []translate.Problem{{Route: "site", Field: "routes[0]", Reason: translate.ReasonBackendNotFound, Message: "gone"}}
 	w.Set([]Object{o}, replicas(1, 1))
-	p = s.await(t, "web", hashed("b"))
+	s.await(t, "web", hashed("b"))
 	foreign(metav1.ConditionFalse)
 	o.Hash, o.Addresses = "c", nil
 	w.Set([]Object{o}, replicas(1, 1))

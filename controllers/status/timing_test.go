@@ -234,9 +234,13 @@ func TestALateReplicaIsTold(t *testing.T) {
 		if got := condition(s.status(sample().Key), "Programmed"); got != "Programmed=False Pending 1 of 2 replicas serve hash 9f3c" {
 			t.Error(got)
 		}
-		w.Set(one(), replicas(100, 100))
+		// What else there is to tell does not wait for it any more.
+		w.Set(one(func(o *Object) { o.Hash = "b" }), replicas(100, 1))
 		after(0)
 		s.wantWrites(t, 2)
+		w.Set(one(), replicas(100, 100))
+		after(0)
+		s.wantWrites(t, 3)
 		if got := condition(s.status(sample().Key), "Programmed"); got != programmed {
 			t.Error(got)
 		}
@@ -326,12 +330,24 @@ func TestOnlyTheLeaderWrites(t *testing.T) {
 		after(0)
 		s.wantWrites(t, 2)
 
+		// A new leader owes nobody the patience of an old one.
+		w.Lead(false)
+		right := s.status(sample().Key)
+		s.edit(sample().Key, func(p *v1alpha1.ProxyService) { p.Status.Conditions = nil })
+		w.Lead(true)
+		after(0)
+		s.wantWrites(t, 3)
+		if got := s.status(sample().Key); compare(&right, &got) != same {
+			t.Errorf("%+v", got)
+		}
+		r.take()
+
 		// Another replica finds what it would have written.
 		other, r2 := s.running(t)
 		other.Lead(true)
 		other.Set(one(func(o *Object) { o.Hash = "other" }), nil)
 		after(time.Hour)
-		s.wantWrites(t, 2)
+		s.wantWrites(t, 3)
 		if events := append(r.take(), r2.take()...); len(events) > 0 {
 			t.Error(events)
 		}
@@ -373,7 +389,7 @@ func TestAStatusThatSomebodyChangedIsPutRightLater(t *testing.T) {
 		after(time.Minute)
 		s.wantWrites(t, 1)
 		s.edit(sample().Key, func(p *v1alpha1.ProxyService) { p.Status.Conditions = nil })
-		w.Set(one(), replicas(100))
+		w.Set(one(func(o *Object) { o.Version = 99 }), replicas(100)) // which makes the writer look at it
 		after(8 * time.Minute)
 		s.wantWrites(t, 1)
 		after(time.Minute)
@@ -395,7 +411,9 @@ func TestTwoVersionsDoNotFight(t *testing.T) {
 			return problems(translate.Problem{Reason: translate.ReasonInvalid, Message: m})
 		}
 		for i := range 600 { // an hour
-			healthy := func(o *Object) { o.Healthy = min(i/100, 1) } // changes once
+			healthy := func(o *Object) { // changes once; the version makes the writers look at it
+				o.Healthy, o.Version = min(i/100, 1), uint64(i%2)
+			}
 			w1.Set(one(told("in these words"), healthy), replicas(100))
 			w2.Set(one(told("in other words"), healthy), replicas(100))
 			after(6 * time.Second)
@@ -493,6 +511,28 @@ func TestAnAPIServerThatIsGoneHasPeace(t *testing.T) {
 			t.Errorf("%d events", n)
 		}
 	})
+}
+
+func TestWritersThatFailTogetherCountOnce(t *testing.T) {
+	g := newGate([2]time.Duration{time.Second, 3 * time.Second})
+	now := at(0).Time
+	if !g.failed(now, now) || g.failed(now, now.Add(time.Millisecond)) {
+		t.Error("the first of them counts, and no other")
+	}
+	if d := g.wait(now); d < time.Second/2 || d > time.Second {
+		t.Errorf("the first wait is %v", d)
+	}
+	for _, most := range []time.Duration{2, 3, 3} {
+		now = now.Add(time.Minute)
+		g.failed(now, now)
+		if d := g.wait(now); d < most*time.Second/2 || d > most*time.Second {
+			t.Errorf("wait %v, want at most %d s", d, most)
+		}
+	}
+	g.succeeded()
+	if d := g.wait(now); d != 0 {
+		t.Errorf("wait %v after a success", d)
+	}
 }
 
 func TestAnObjectThatIsRefusedHoldsNobodyUp(t *testing.T) {
