@@ -261,3 +261,50 @@ func BenchmarkExchange(b *testing.B) {
 		}
 	}
 }
+
+// TestWakeUpDoesNotEndTLS: crypto/tls survives no write that a deadline ends, and deadlines here are wake-ups that may
+// come late and mean something else.
+func TestWakeUpDoesNotEndTLS(t *testing.T) {
+	r := newRig(t, ServerOptions{})
+	nc := r.dial("tls")
+	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
+		t.Fatal(err)
+	}
+	c := (<-r.h.waiting).Downstream.(*conn)
+	const size = 8 << 20 // more than the buffers on the way hold
+	sent := make(chan error, 1)
+	go func() { sent <- c.write(make([]byte, size)) }()
+	for range 20 {
+		select {
+		case err := <-sent:
+			t.Fatalf("the write ended before anybody read: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+		c.Wake()
+	}
+	if n, err := io.CopyN(io.Discard, nc, size); err != nil {
+		t.Errorf("after %d bytes: %v", n, err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	close(r.h.release)
+}
+
+// TestSlowClientOverTLS: a client that takes nothing is cut off, and the end is not waited for.
+func TestSlowClientOverTLS(t *testing.T) {
+	r := newRig(t, ServerOptions{IdleTimeout: 100 * time.Millisecond})
+	nc := r.dial("tls")
+	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
+		t.Fatal(err)
+	}
+	c := (<-r.h.waiting).Downstream.(*conn)
+	if err := c.write(make([]byte, 8<<20)); err != errClientSlow {
+		t.Errorf("the write ended with %v", err)
+	}
+	if !c.stuck {
+		t.Error("the end would be announced to a client that takes nothing: crypto/tls waits for that for five seconds")
+	}
+	close(r.h.release)
+	r.serving.Wait()
+}

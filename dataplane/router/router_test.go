@@ -340,3 +340,31 @@ func TestLookupAllocates(t *testing.T) {
 		}
 	}
 }
+
+// TestOwner: names belong to services by the rule that requests are matched with, hosts of routes included.
+func TestOwner(t *testing.T) {
+	a := &snapshot.Service{Name: "a"}
+	b := &snapshot.Service{Name: "b", Hosts: []string{"*.example", "b.test"}}
+	c := &snapshot.Service{Name: "c", Hosts: []string{"*.deep.example", "exact.example"}}
+	compiled := table(t, &snapshot.Listener{
+		Address: "127.0.0.1:80", Services: []*snapshot.Service{a, b, c},
+		Routes: []*snapshot.Route{{Service: a, Name: "own", Hosts: []string{"own.example"}}, {Service: b, Name: "all"}, {Service: c, Name: "all"}},
+	})
+	for host, want := range map[string]string{
+		"": "a", "exact.example": "c", "EXACT.example.": "c", "exact.example:443": "c", "x.example": "b", "x.deep.example": "c",
+		"x.y.deep.example": "c", "deep.example": "b", "own.example": "a", "b.test": "b", "elsewhere": "a", strings.Repeat("x", 300): "a",
+	} {
+		if got := compiled.Owner(0, []byte(host)); got == nil || got.Snapshot.Name != want {
+			t.Errorf("%.40s: %v, want %s", host, got, want)
+		}
+	}
+	for _, slot := range []int{-1, 1} {
+		if compiled.Owner(slot, nil) != nil {
+			t.Errorf("slot %d has an owner", slot)
+		}
+	}
+	alone := table(t, &snapshot.Listener{Address: "127.0.0.1:80", Services: []*snapshot.Service{b}, Routes: nil})
+	if got := alone.Owner(0, []byte("elsewhere")); got != nil {
+		t.Errorf("a name that nobody has belongs to %s", got.Snapshot.Name)
+	}
+}

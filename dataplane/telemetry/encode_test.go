@@ -121,6 +121,24 @@ func TestJSONLine(t *testing.T) {
 				`"status":400,"reason":"bad_request","bytes_in":0,"bytes_out":0,"duration_ms":0.000,"service":"","route":"",` +
 				`"attempts":0,"config_hash":"9f3c"}`,
 		},
+		{
+			"over TLS", func(x *exchange.Exchange) {
+				x.Conn = &exchange.Conn{Secure: true, TLSVersion: "1.3", ServerName: "shop\nexample"}
+				x.Record = exchange.Record{Start: 8, End: 8, Status: 404, Reason: exchange.NoRoute}
+			},
+			`"request_id":"0123456789abcdef0123456789abcdef","client_ip":"192.0.2.7","method":"GET","host":"shop.example",` +
+				`"path":"/cart/items","protocol":"HTTP/1.1","status":404,"reason":"no_route","bytes_in":0,"bytes_out":0,` +
+				`"duration_ms":0.000,"service":"","route":"","attempts":0,"tls_version":"1.3","sni":"shop\nexample","config_hash":"9f3c"}`,
+		},
+		{
+			"over TLS without a name", func(x *exchange.Exchange) {
+				x.Conn = &exchange.Conn{Secure: true, TLSVersion: "1.2"}
+				x.Record = exchange.Record{Start: 8, End: 8, Status: 404, Reason: exchange.NoRoute}
+			},
+			`"request_id":"0123456789abcdef0123456789abcdef","client_ip":"192.0.2.7","method":"GET","host":"shop.example",` +
+				`"path":"/cart/items","protocol":"HTTP/1.1","status":404,"reason":"no_route","bytes_in":0,"bytes_out":0,` +
+				`"duration_ms":0.000,"service":"","route":"","attempts":0,"tls_version":"1.2","config_hash":"9f3c"}`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := served()
