@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -64,7 +65,7 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(http.CloseIdleConnections)
+	t.Cleanup(func() { utilnet.CloseIdleConnectionsFor(http.Transport) })
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
@@ -79,11 +80,9 @@ func newCluster(t *testing.T) *cluster {
 	}
 	t.Cleanup(c.book.Close)
 	c.loadUpstream(t)
-	t.Cleanup(func() {
-		if os.Getenv("E2E_KEEP") == "" {
-			c.remove(t)
-		}
-	})
+	if os.Getenv("E2E_KEEP") == "" {
+		c.remove(t)
+	}
 	return c
 }
 
@@ -170,6 +169,17 @@ func (c *cluster) run(t *testing.T, input, program string, arguments ...string) 
 		t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(arguments, " "), err, stdout, stderr)
 	}
 	return stdout
+}
+
+// clean runs a program when the test ends, whatever became of it.
+func (c *cluster) clean(t *testing.T, program string, arguments ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		// The test's own context has ended.
+		if stdout, stderr, err := c.try(context.Background(), "", program, arguments...); err != nil {
+			t.Errorf("%s %s: %v\n%s%s", program, strings.Join(arguments, " "), err, stdout, stderr)
+		}
+	})
 }
 
 func (c *cluster) try(ctx context.Context, input, program string, arguments ...string) (stdout, stderr string, err error) {

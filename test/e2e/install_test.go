@@ -36,6 +36,11 @@ func (c *cluster) helm(t *testing.T, verb string, arguments ...string) string {
 // install makes sure that the chart is installed, with further arguments.
 func (c *cluster) install(t *testing.T, arguments ...string) {
 	t.Helper()
+	c.installFrom(t, chart, arguments...)
+}
+
+func (c *cluster) installFrom(t *testing.T, chart string, arguments ...string) {
+	t.Helper()
 	image := cmp.Or(os.Getenv("E2E_IMAGE"), "pingora-proxy:dev")
 	repository, tag := image[:strings.LastIndex(image, ":")], image[strings.LastIndex(image, ":")+1:]
 	c.run(t, "", "helm", append([]string{
@@ -44,19 +49,12 @@ func (c *cluster) install(t *testing.T, arguments ...string) {
 	}, arguments...)...)
 }
 
-// remove takes everything away that the scenarios have made.
+// remove takes everything away, when the tests end, that they have made. What is called first here runs last.
 func (c *cluster) remove(t *testing.T) {
-	// The test's own context has ended.
-	ctx := context.Background()
-	for _, command := range [][]string{
-		{"helm", "uninstall", release, "--namespace", home, "--ignore-not-found", "--wait", "--timeout", "3m"},
-		{"kubectl", "delete", "namespace", home, space, "pingora-proxy-system", "--ignore-not-found", "--timeout", "3m"},
-		{"kubectl", "delete", "crd", "proxyservices.pingora-proxy.dev", "--ignore-not-found", "--timeout", "1m"},
-	} {
-		if stdout, stderr, err := c.try(ctx, "", command[0], command[1:]...); err != nil {
-			t.Errorf("%s: %v\n%s%s", strings.Join(command, " "), err, stdout, stderr)
-		}
-	}
+	t.Helper()
+	c.clean(t, "kubectl", "delete", "crd", "proxyservices.pingora-proxy.dev", "--ignore-not-found", "--timeout=1m")
+	c.clean(t, "kubectl", "delete", "namespace", home, space, "--ignore-not-found", "--timeout=3m")
+	c.clean(t, "helm", "uninstall", release, "--namespace", home, "--ignore-not-found", "--wait", "--timeout", "3m")
 }
 
 // testInstall is what a user does first, in the user's words.
@@ -69,7 +67,7 @@ func testInstall(t *testing.T, c *cluster) {
 
 	// A port that is new to the Service.
 	c.apply(t, "second.yaml")
-	t.Cleanup(func() { c.run(t, "", "kubectl", "delete", "--filename", "testdata/second.yaml", "--ignore-not-found") })
+	c.clean(t, "kubectl", "delete", "--filename", "testdata/second.yaml", "--ignore-not-found")
 	c.kubectl(t, "wait", "--for=condition=Programmed", "--timeout=60s", "--namespace", space, "proxyservice/second")
 	var port int32
 	eventually(t, time.Minute, func() (err error) {
@@ -85,6 +83,14 @@ func testInstall(t *testing.T, c *cluster) {
 		}
 	}
 	t.Log("\n" + table)
+	second, err := c.proxyService(t.Context(), "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(second.Status.Addresses) == 0 {
+		t.Error("status.addresses does not say where `second` is reached")
+	}
+	t.Log(second.Status.Addresses)
 	if explained := c.kubectl(t, "explain", "pxs.spec.retry.attempts"); !strings.Contains(explained, "Attempts") {
 		t.Errorf("kubectl explain: %s", explained)
 	}
@@ -129,26 +135,43 @@ func (c *cluster) pods(ctx context.Context, namespace string, labels client.Matc
 // get asks through the proxy until an upstream answers: a Service's new port takes a moment to reach every node.
 func get(t *testing.T, address, host string) {
 	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true}
-	asking := &http.Client{Transport: transport, Timeout: 5 * time.Second}
+	eventually(t, time.Minute, func() error { return ask(t, address, host) })
+}
+
+// settled asks until kube-proxy on a node sends to no replica that is gone: it learns of them a moment after the API
+// server, and picks one anew for each connection.
+func settled(t *testing.T, address string) {
+	t.Helper()
 	eventually(t, time.Minute, func() error {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/", nil)
-		if err != nil {
-			return err
-		}
-		request.Host = host
-		response, err := asking.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			return err
-		}
-		if response.StatusCode != http.StatusOK || !strings.Contains(string(body), fmt.Sprintf(`"host":%q`, host)) {
-			return fmt.Errorf("http://%s/ for %s: %s: %s", address, host, response.Status, body)
+		for range 50 {
+			if err := ask(t, address, "settled"); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
+}
+
+// ask sends a request on a connection of its own, which an upstream must answer.
+func ask(t *testing.T, address, host string) error {
+	transport := &http.Transport{DisableKeepAlives: true}
+	asking := &http.Client{Transport: transport, Timeout: 5 * time.Second}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/", nil)
+	if err != nil {
+		return err
+	}
+	request.Host = host
+	response, err := asking.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), fmt.Sprintf(`"host":%q`, host)) {
+		return fmt.Errorf("http://%s/ for %s: %s: %s", address, host, response.Status, body)
+	}
+	return nil
 }

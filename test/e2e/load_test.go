@@ -65,7 +65,7 @@ func (l *load) stop(t *testing.T, what string, may loss) {
 	})
 	t.Logf("%s, through %s: %d GETs, %d lost; %d POSTs, %d lost, %d received twice", what, l.entry.name, r.gets, r.getsLost, r.posts, r.postsLost, r.twice)
 	for _, tally := range []traffic.Tally{gets, posts} {
-		for _, text := range tally.Losses {
+		for _, text := range tally.Losses[:min(len(tally.Losses), 5)] {
 			t.Log("lost ", text)
 		}
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func testDrain(t *testing.T, c *cluster) {
 	c.spread(t)
 	lost, stays := c.workers[0], c.workers[1]
 	l := c.load(t, c.through(stays))
-	t.Cleanup(func() { c.run(t, "", "kubectl", "uncordon", lost.name) })
+	c.clean(t, "kubectl", "uncordon", lost.name)
 	c.kubectl(t, "drain", lost.name, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=5m")
 	c.rolledOut(t, home, "deployment/"+release)
 	c.rolledOut(t, space, "deployment/upstream")
@@ -26,36 +27,38 @@ func testDrain(t *testing.T, c *cluster) {
 
 // testStop stops a worker, without a word to the cluster.
 func testStop(t *testing.T, c *cluster) {
-	c.lose(t, "stopped", func(n node) { c.run(t, "", "docker", "stop", n.name) }, func(n node) { c.run(t, "", "docker", "start", n.name) })
+	gone := c.workers[0].name
+	c.lose(t, "stopped", []string{"stop", gone}, []string{"start", gone})
 }
 
 // testPartition takes a worker's network away. Everything on it goes on running.
 func testPartition(t *testing.T, c *cluster) {
-	network := c.run(t, "", "docker", "inspect", "--format", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", c.workers[0].name)
+	gone := c.workers[0].name
+	network := c.run(t, "", "docker", "inspect", "--format", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}", gone)
 	network = strings.TrimSpace(network)
-	c.lose(t, "cut off from the network", func(n node) {
-		c.run(t, "", "docker", "network", "disconnect", network, n.name)
-	}, func(n node) {
-		c.run(t, "", "docker", "network", "connect", network, n.name)
-	})
+	c.lose(t, "cut off from the network", []string{"network", "disconnect", network, gone}, []string{"network", "connect", network, gone})
 }
 
-// lose takes a worker away with a replica of the proxy and half of the upstreams, and gives it back.
-func (c *cluster) lose(t *testing.T, how string, take, give func(node)) {
+// lose takes the first worker away with a replica of the proxy and half of the upstreams, and gives it back. take and
+// give are Docker's arguments for it.
+func (c *cluster) lose(t *testing.T, how string, take, give []string) {
 	t.Helper()
 	c.site(t)
 	c.spread(t)
 	gone, stays := c.workers[0], c.workers[1]
 	straight := c.straight(t, stays)
-	given := false
-	back := func() {
-		if !given {
-			given = true
-			give(gone)
-			c.route(t, gone)
+	taken := false
+	back := func(ctx context.Context) {
+		if !taken {
+			return
 		}
+		taken = false
+		if stdout, stderr, err := c.try(ctx, "", "docker", give...); err != nil {
+			t.Fatalf("docker %v: %v\n%s%s", give, err, stdout, stderr)
+		}
+		c.route(ctx, t, gone)
 	}
-	t.Cleanup(back)
+	t.Cleanup(func() { back(context.Background()) })
 
 	// Requests that are at the lost endpoints when they go: each of the workers has one, and connections that were idle
 	// until then may cost a POST each until the endpoints are known to be gone.
@@ -63,8 +66,10 @@ func (c *cluster) lose(t *testing.T, how string, take, give func(node)) {
 	unnoticed := loss{gets: -1, posts: -1, why: "what kube-proxy sends to the lost replica until the cluster has noticed"}
 
 	ports, one := c.load(t, c.through(stays)), c.load(t, straight)
-	take(gone)
+	taken = true
+	c.run(t, "", "docker", take...)
 	eventually(t, patience, func() error { return c.noticed(t, gone) })
+	settled(t, ports.entry.address)
 	ports.stop(t, fmt.Sprintf("a node is %s, until the cluster has noticed", how), unnoticed)
 	one.stop(t, fmt.Sprintf("a node is %s, until the cluster has noticed", how), inFlight)
 
@@ -74,12 +79,14 @@ func (c *cluster) lose(t *testing.T, how string, take, give func(node)) {
 	one.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
 
 	ports, one = c.load(t, c.through(stays)), c.load(t, straight)
-	back()
+	back(t.Context())
 	c.ready(t)
 	c.rolledOut(t, home, "deployment/"+release)
 	c.rolledOut(t, space, "deployment/upstream")
 	c.programmed(t, 4)
-	ports.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{})
+	ports.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{
+		gets: -1, posts: -1, why: "what kube-proxy sends to the replica on that node before it serves again",
+	})
 	one.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{})
 }
 
@@ -110,11 +117,14 @@ func (c *cluster) ready(t *testing.T) {
 }
 
 // route gives a node its routes to the pods of the others again, which a network plug-in without a daemon does not.
-func (c *cluster) route(t *testing.T, n node) {
+func (c *cluster) route(ctx context.Context, t *testing.T, n node) {
 	t.Helper()
 	for _, other := range []node{c.control, c.workers[0], c.workers[1]} {
-		if other != n {
-			c.run(t, "", "docker", "exec", n.name, "ip", "route", "replace", other.podCIDR, "via", other.address)
+		if other == n {
+			continue
+		}
+		if _, stderr, err := c.try(ctx, "", "docker", "exec", n.name, "ip", "route", "replace", other.podCIDR, "via", other.address); err != nil {
+			t.Fatalf("routes of %s: %v: %s", n.name, err, stderr)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func testObjects(t *testing.T, c *cluster) {
 	c.site(t)
 	c.kubectl(t, "delete", "--filename", "testdata/broken.yaml", "--ignore-not-found")
 	l := c.load(t, c.through(c.workers[0]))
-	t.Cleanup(func() { c.run(t, "", "kubectl", "delete", "--filename", "testdata/broken.yaml", "--ignore-not-found") })
+	c.clean(t, "kubectl", "delete", "--filename", "testdata/broken.yaml", "--ignore-not-found")
 	c.apply(t, "broken.yaml")
 	var all v1alpha1.ProxyServiceList
 	if err := c.client.List(t.Context(), &all, client.InNamespace(space), client.MatchingLabels{"e2e.test/broken": "true"}); err != nil {

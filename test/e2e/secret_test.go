@@ -29,7 +29,7 @@ func testSecret(t *testing.T, c *cluster) {
 	c.site(t)
 	c.kubectl(t, "delete", "--filename", "testdata/tls.yaml", "--ignore-not-found")
 	c.kubectl(t, "delete", "secret", "secure", "--namespace", space, "--ignore-not-found")
-	t.Cleanup(func() { c.run(t, "", "kubectl", "delete", "--filename", "testdata/tls.yaml", "--ignore-not-found") })
+	c.clean(t, "kubectl", "delete", "--filename", "testdata/tls.yaml", "--ignore-not-found")
 	first, second := newCertificate(t, "first"), newCertificate(t, "second")
 
 	// The object comes before its Secret.
@@ -165,7 +165,7 @@ func startTLSLoad(t *testing.T, address string, trusted ...certificate) *tlsLoad
 					return
 				case <-time.After(10 * time.Millisecond): // leaves others something of the machine
 				}
-				l.note(ask(t, asking, address))
+				l.note(handshake(asking, address))
 			}
 		})
 	}
@@ -173,8 +173,8 @@ func startTLSLoad(t *testing.T, address string, trusted ...certificate) *tlsLoad
 	return l
 }
 
-// ask sends one request and returns the name of the certificate that was shown.
-func ask(t *testing.T, asking *http.Client, address string) (string, error) {
+// handshake sends one request and returns the name of the certificate that was shown.
+func handshake(asking *http.Client, address string) (string, error) {
 	request, err := http.NewRequest(http.MethodGet, "https://"+address+"/tls", nil) //nolint:noctx // the client has a time-out
 	if err != nil {
 		return "", err

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,20 +13,46 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// testUpgrade upgrades the release to other values and rolls it back.
+// testUpgrade upgrades the release from a chart with another CRD and other values, and rolls it back.
 func testUpgrade(t *testing.T, c *cluster) {
 	c.site(t)
+	older := filepath.Join(t.TempDir(), "pingora-proxy")
+	if err := os.CopyFS(older, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	crd := filepath.Join(older, "files", "proxyservices.yaml")
+	text, err := os.ReadFile(crd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(crd, bytes.Replace(text, []byte("\n    - pxs\n"), []byte("\n    - older\n"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.installFrom(t, older)
+	if names := c.shortNames(t); names != `["older"]` {
+		t.Fatalf("the older chart's CRD has the short names %s", names)
+	}
+
 	l := c.load(t, c.through(c.workers[0]))
 	c.install(t, "--set", "logLevel=debug", "--set", "replicas=3")
 	c.endpointsAre(t, home, release, 3)
 	c.programmed(t, 4)
-	l.stop(t, "`helm upgrade` that changes the pods, and adds a replica", loss{})
+	l.stop(t, "`helm upgrade` that changes the CRD and the pods, and adds a replica", loss{})
+	if names := c.shortNames(t); names != `["pxs"]` {
+		t.Errorf("the upgraded CRD has the short names %s", names)
+	}
 
 	l = c.load(t, c.through(c.workers[0]))
 	c.helm(t, "rollback", "--wait", "--timeout", "3m")
 	c.endpointsAre(t, home, release, 2)
 	c.programmed(t, 4)
 	l.stop(t, "`helm rollback`", loss{})
+}
+
+// shortNames are those of the CRD.
+func (c *cluster) shortNames(t *testing.T) string {
+	t.Helper()
+	return c.kubectl(t, "get", "crd", "proxyservices.pingora-proxy.dev", "--output=jsonpath={.spec.names.shortNames}")
 }
 
 // testUninstall removes the release. ProxyServices stay, and a later installation serves them.
@@ -49,9 +78,7 @@ func testKustomize(t *testing.T, c *cluster) {
 	c.install(t) // which brings the CRD for what comes before the other installation
 	c.upstreams(t)
 	c.helm(t, "uninstall", "--wait", "--timeout", "3m")
-	t.Cleanup(func() {
-		c.run(t, "", "kubectl", "delete", "--kustomize", "../../config/default", "--ignore-not-found", "--timeout=3m")
-	})
+	c.clean(t, "kubectl", "delete", "--kustomize", "../../config/default", "--ignore-not-found", "--timeout=3m")
 	c.kubectl(t, "apply", "--kustomize", "../../config/default")
 	c.rolledOut(t, namespace, "deployment/pingora-proxy")
 	c.upstreams(t)
