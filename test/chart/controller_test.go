@@ -3,9 +3,11 @@ package chart
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,26 +44,19 @@ func TestControllerWithWhatTheChartGives(t *testing.T) {
 			if name == "namespace" {
 				class = "inner"
 			}
-			// One that serves, and one that names what is none of its business, nor perhaps of the controller's.
-			for name, backends := range map[string]string{
-				"stray": `"backends": [{"service": {"name": "kubernetes", "namespace": "default", "port": 443}}], "tls": true,
-					"tlsConfig": {"certificates": [{"secretRef": {"name": "key", "namespace": "default"}}, {"secretRef": {"name": "key"}}]}`,
-				"web": `"upstreams": ["192.0.2.1:80"]`,
-			} {
-				object := `{"apiVersion": "pingora-proxy.dev/v1alpha1", "kind": "ProxyService", "metadata": {"name": "` + name + `"},
-					"spec": {"className": "` + class + `", "hosts": ["` + name + `.example.com"], "bindAddress": "0.0.0.0:8080", ` + backends + `}}`
-				if name == "stray" {
-					object = strings.Replace(object, ":8080", ":8443", 1)
-				}
-				if _, err := plane.TryKubectl(object, "--namespace", space, "apply", "--filename=-"); err != nil {
-					t.Fatal(err)
-				}
+			// An object that names what is none of its business, nor perhaps of the controller's.
+			stray := `{"apiVersion": "pingora-proxy.dev/v1alpha1", "kind": "ProxyService", "metadata": {"name": "stray"},
+				"spec": {"className": "` + class + `", "hosts": ["stray.example.com"], "bindAddress": "0.0.0.0:8443",
+					"backends": [{"service": {"name": "kubernetes", "namespace": "default", "port": 443}}], "tls": true,
+					"tlsConfig": {"certificates": [{"secretRef": {"name": "key", "namespace": "default"}}, {"secretRef": {"name": "key"}}]}}}`
+			if _, err := plane.TryKubectl(stray, "--namespace", space, "apply", "--filename=-"); err != nil {
+				t.Fatal(err)
 			}
 			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=condition=ResolvedRefs=false", "--timeout=1m",
 				"proxyservice/stray"); err != nil {
 				t.Errorf("%v\n%s", err, said())
 			}
-			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=condition=Programmed", "--timeout=1m", "proxyservice/web"); err != nil {
+			if err := in.followNotes(t); err != nil {
 				t.Errorf("%v\n%s", err, said())
 			}
 			if _, err := plane.TryKubectl("", "--namespace", space, "wait", "--for=jsonpath={.spec.ports[?(@.port==8080)].targetPort}=8080",
@@ -76,6 +71,21 @@ func TestControllerWithWhatTheChartGives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// firstService are the commands of the notes that make a ProxyService and wait for it, as somebody would copy them.
+var firstService = regexp.MustCompile(`(?ms)^kubectl [^\n]*create deployment .*?^kubectl [^\n]*wait [^\n]*$`)
+
+func (in *installation) followNotes(t *testing.T) error {
+	t.Helper()
+	commands := firstService.FindString(in.run(t, "get", "notes", release, "--namespace", in.space))
+	command := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", commands)
+	// kubectl is one of the control plane's programs.
+	command.Env = append(in.environment, "PATH="+os.Getenv("KUBEBUILDER_ASSETS")+":"+os.Getenv("PATH"))
+	if out, err := command.CombinedOutput(); err != nil || commands == "" {
+		return fmt.Errorf("the notes' commands: %w: %s\n%s", err, out, commands)
+	}
+	return nil
 }
 
 // startController runs the program as the chart's pod would, and returns what it has said and what stops it.
@@ -105,7 +115,7 @@ func (in *installation) startController(t *testing.T) (said func() string, stop 
 		args = append(args, places.Replace(a))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	command := exec.CommandContext(ctx, harness.Binary(t), append(args, "--kubeconfig="+user.Kubeconfig)...) //nolint:gosec // our own program
+	command := exec.CommandContext(ctx, harness.Binary(t), append(args, "--kubeconfig="+user.Kubeconfig)...)
 	command.Env = append(os.Environ(), "POD_NAME=pod-1", "POD_NAMESPACE="+in.space, "POD_UID=1", "LOG_LEVEL=info")
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
