@@ -49,10 +49,11 @@ func (f *faults) of(route int) string {
 	return f.routes[route]
 }
 
-// at says whether something is wrong with a field or below it.
+// at says whether something is wrong with a field, below it, or with a list that it is in: nobody looks at the items of one
+// that is too long.
 func (f *faults) at(field string) bool {
 	for _, wrong := range f.fields {
-		if under(wrong, field) {
+		if under(wrong, field) || under(field, wrong) {
 			return true
 		}
 	}

@@ -1,0 +1,449 @@
+package translate_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// TestGeneratedObjects puts 10,000 objects, sane ones and absurd ones, as the youngest beside good ones. Each is translated
+// and can be served, and not a byte of what the others got is another.
+func TestGeneratedObjects(t *testing.T) {
+	const objects = 10_000
+	var flawless, faulty, built, conflicts int
+	for seed := range uint64(objects) {
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 42)), madness: []float64{0, 0.02, 0.3}[seed%3]} //nolint:gosec // the same each time
+		s, problems := addYoungest(t, g, fmt.Sprintf("seed %d", seed))
+		if t.Failed() {
+			return
+		}
+		if slices.ContainsFunc(problems, func(p translate.Problem) bool { return p.Reason == translate.ReasonInvalid }) {
+			faulty++
+		} else if len(problems) == 0 {
+			flawless++
+		}
+		if slices.ContainsFunc(problems, translate.Problem.Conflict) {
+			conflicts++
+		}
+		if slices.ContainsFunc(s.Listeners, func(l *snapshot.Listener) bool {
+			return slices.ContainsFunc(l.Routes, func(r *snapshot.Route) bool { return r.Service.Namespace == "young" && len(r.Clusters) > 0 })
+		}) {
+			built++
+		}
+	}
+	t.Logf("%d without a problem, %d invalid, %d with conflicts, %d with a route that forwards", flawless, faulty, conflicts, built)
+	if least := objects / 20; flawless < least || faulty < least || conflicts < least || built < least {
+		t.Error("the generator has become one-sided")
+	}
+}
+
+// FuzzObjects is the same with objects that the fuzzer chooses.
+func FuzzObjects(f *testing.F) {
+	for seed := range uint64(50) {
+		var data []byte
+		for range 100 {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			data = binary.LittleEndian.AppendUint64(data, seed)
+		}
+		f.Add(data, seed%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, mad bool) {
+		g := &generator{Rand: rand.New(&bytesSource{data: data}), madness: 0.02} //nolint:gosec // the fuzzer's choice
+		if mad {
+			g.madness = 0.3
+		}
+		addYoungest(t, g, "this input")
+	})
+}
+
+// A bytesSource takes its randomness from the fuzzer, so that a byte more or less is another detail of the same object.
+type bytesSource struct {
+	data []byte
+	more uint64
+}
+
+func (s *bytesSource) Uint64() uint64 {
+	if len(s.data) >= 2 {
+		n := uint64(binary.LittleEndian.Uint16(s.data)) << 48
+		s.data = s.data[2:]
+		return n
+	}
+	s.more += 0x9e3779b97f4a7c15
+	return s.more * 0xbf58476d1ce4e5b9
+}
+
+// addYoungest translates good objects with and without one that is generated, and compares.
+func addYoungest(t *testing.T, g *generator, name string) (*snapshot.Snapshot, []translate.Problem) {
+	t.Helper()
+	good := goodObjects()
+	in := input(good...)
+	in.World = g.world()
+	before, complaints := translate.Translate(in)
+	for _, p := range complaints {
+		if !p.Reference() {
+			t.Fatalf("the good ones are not: %+v", p)
+		}
+	}
+	young := g.object()
+	in.Services = append(slices.Clone(good), young)
+	s, problems := translate.Translate(in)
+	compile(t, s)
+	if a, b := others(before), others(s); !reflect.DeepEqual(a, b) {
+		t.Errorf("%s: the others have changed: %s", name, cmp.Diff(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)))
+	}
+	var own []translate.Problem
+	for i, p := range problems {
+		switch {
+		case p.Service == len(good):
+			own = append(own, p)
+		case i >= len(complaints) || !slices.Contains(complaints, p):
+			t.Errorf("%s: a problem of the others: %+v", name, p)
+		}
+	}
+	if g.IntN(50) == 0 {
+		checkKept(t, in, s)
+	}
+	if t.Failed() {
+		text, _ := json.MarshalIndent(young.Spec, "", "  ") // plain data
+		t.Logf("%s: faults %.2000s\nproblems %.2000s\n%.4000s", name, fmt.Sprint(young.Faults), fmt.Sprintf("%+v", own), text)
+	}
+	return s, own
+}
+
+// checkKept looks at the input as the last good file keeps it: as JSON. It means the same.
+func checkKept(t *testing.T, in translate.Input, want *snapshot.Snapshot) {
+	t.Helper()
+	text, err := json.Marshal(in)
+	var kept translate.Input
+	if err == nil {
+		err = json.Unmarshal(text, &kept)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range kept.Services {
+		kept.Services[i].Faults = kept.Services[i].Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	}
+	got, _ := translate.Translate(kept)
+	compile(t, got)
+	if len(got.Listeners) != len(want.Listeners) || len(got.Clusters) != len(want.Clusters) || got.Hash != want.Hash {
+		t.Errorf("%d listeners, %d clusters, %s; from the file %d, %d, %s", len(want.Listeners), len(want.Clusters), want.Hash,
+			len(got.Listeners), len(got.Clusters), got.Hash)
+	}
+}
+
+// others is the part of a snapshot that is not the young object's.
+func others(s *snapshot.Snapshot) []any {
+	var out []any
+	for _, l := range s.Listeners {
+		var part []any
+		for _, service := range l.Services {
+			if service.Namespace != "young" {
+				part = append(part, *service)
+			}
+		}
+		for _, r := range l.Routes {
+			if r.Service.Namespace != "young" {
+				part = append(part, *r)
+			}
+		}
+		if len(part) > 0 {
+			out = append(append(out, l.Address, l.TLS), part...)
+		}
+	}
+	for _, c := range s.Clusters {
+		if !strings.HasPrefix(c.Service, "young/") {
+			out = append(out, *c)
+		}
+	}
+	return append(out, s.Limits, s.AccessLog)
+}
+
+var goodCertificate = sync.OnceValue(func() translate.Certificate {
+	var none *certificates.SelfSigned
+	c := none.Of("good", []string{"a.example"})
+	return translate.NewCertificate("old/good", c.Chain, c.Key)
+})
+
+// goodObjects share addresses, hosts and paths with what the generator makes.
+func goodObjects() []translate.Service {
+	plain := spec("plain", "0.0.0.0:8080", route("api", "/api"), route("deep", "/api/v1", "/x"))
+	hosts := spec("hosts", "0.0.0.0:8080", route("api", "/api"))
+	hosts.Spec.Hosts = []string{"a.example", "*.b.example"}
+	hosts.Spec.Routes[0].Filters = []v1alpha1.Filter{{RequestHeaders: &v1alpha1.HeaderFilter{Set: map[string]string{"X-A": "b"}}}}
+	secured := securedSpec("secured", "0.0.0.0:8443", "good")
+	secured.Certificates = []translate.Certificate{goodCertificate()}
+	other := spec("other", "10.0.0.1:9000")
+	other.Spec.Upstreams = nil
+	other.Spec.Backends = []v1alpha1.Backend{{Service: &v1alpha1.BackendService{Name: "web", Port: intstr.FromString("http")}}}
+	all := []translate.Service{plain, hosts, secured, other}
+	for i := range all {
+		s := &all[i]
+		s.Namespace = "old"
+		s.Spec.SetDefaults(v1alpha1.FromCluster)
+		if faults := s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster); len(faults) > 0 {
+			panic(faults)
+		}
+	}
+	return all
+}
+
+// A generator makes objects. madness is how likely a single value is an absurd one.
+type generator struct {
+	*rand.Rand
+	madness float64
+}
+
+func (g *generator) mad() bool { return g.Float64() < g.madness }
+
+func pick[T any](g *generator, list ...T) T { return list[g.IntN(len(list))] }
+
+func (g *generator) world() *translate.World {
+	web := translate.KubeService{Ports: []translate.KubePort{{Name: "http", Number: 80}, {Number: 81}}}
+	w := &translate.World{
+		Services: map[string]translate.KubeService{
+			"old/web": web, "young/web": web, "else/web": web, "young/empty": {},
+			"young/ext":  {ExternalName: pick(g, "x.example", "localhost", "api.else.svc.cluster.local", "1.2.3.4", "no name")},
+			"young/port": {Ports: []translate.KubePort{{Name: "http", Number: 70000}}},
+		},
+		Endpoints: map[string][]snapshot.Endpoint{
+			"old/web:http":   {{Addr: netip.MustParseAddrPort("10.1.0.1:8080"), Weight: 1}},
+			"young/web:http": {{Addr: netip.MustParseAddrPort("10.1.0.2:8080"), Weight: 1}, {Addr: netip.MustParseAddrPort("[fd00::1]:1"), Weight: 1}},
+		},
+		Policy: translate.Policy{
+			StrictHosts: g.IntN(4) == 0, AllowLocal: g.IntN(2) == 0, AllowExternalNames: g.IntN(2) == 0,
+			ClusterDomain: pick(g, "cluster.local", "k8s.example.com.", ""),
+		},
+	}
+	if g.IntN(4) == 0 {
+		w.Policy.Ports = []translate.PortRange{{First: 8000, Last: 9000}}
+	}
+	if g.IntN(2) == 0 {
+		w.Grants = []translate.Grant{{From: "young", Kind: "Service", To: "else"}, {From: "young", Kind: "Secret", To: "else", Name: "good"}}
+	}
+	return w
+}
+
+// object makes one, as the controller hands it to the translation.
+func (g *generator) object() translate.Service {
+	s := translate.Service{Namespace: "young", Name: "object"}
+	g.fill(reflect.ValueOf(&s.Spec).Elem(), "")
+	if s.Spec.Name == "" {
+		s.Spec.Name = s.Name
+	}
+	s.Spec.SetDefaults(v1alpha1.FromCluster)
+	s.Faults = s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	if c := s.Spec.TLSConfig; c != nil {
+		for range c.Certificates {
+			s.Certificates = append(s.Certificates, pick(g, goodCertificate(), translate.Certificate{},
+				translate.Certificate{Name: "young/gone", Problem: "Secret `young/gone` does not exist"},
+				translate.NewCertificate("young/bad", []byte("-----BEGIN CERTIFICATE-----\n"), []byte("x"))))
+		}
+		s.Certificates = s.Certificates[:len(s.Certificates)-g.IntN(len(s.Certificates)+1)/2]
+	}
+	return s
+}
+
+// fill gives a value to everything below v, whatever fields there are.
+func (g *generator) fill(v reflect.Value, name string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if g.IntN(3) == 0 {
+			v.Set(reflect.New(v.Type().Elem()))
+			g.fill(v.Elem(), name)
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[intstr.IntOrString]() {
+			port := pick(g, intstr.FromInt32(80), intstr.FromString("http"), intstr.FromInt32(81))
+			if g.mad() {
+				port = pick(g, intstr.FromInt32(-1), intstr.FromInt32(1<<20), intstr.FromString(""), intstr.FromString("80"))
+			}
+			v.Set(reflect.ValueOf(port))
+			return
+		}
+		for i := range v.NumField() {
+			g.fill(v.Field(i), v.Type().Field(i).Name)
+		}
+		if !g.mad() {
+			g.mend(v.Addr().Interface())
+		}
+	case reflect.Slice:
+		n := pick(g, 0, 0, 1, 1, 2, 3)
+		if g.madness > 0 && g.IntN(2000) == 0 {
+			n = 600
+		}
+		if n > 0 {
+			v.Set(reflect.MakeSlice(v.Type(), n, n))
+		}
+		for i := range n {
+			g.fill(v.Index(i), name)
+		}
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		for range g.IntN(3) {
+			v.SetMapIndex(reflect.ValueOf(g.text("Name")), reflect.ValueOf(g.text("Value")))
+		}
+	case reflect.String:
+		v.SetString(g.text(v.Type().Name() + name))
+	case reflect.Int32:
+		n := pick[int64](g, 1, 2, 10, 100)
+		switch v.Type().Name() + name {
+		case "RedirectCodeCode":
+			n = pick[int64](g, 301, 308)
+		case "int32Codes":
+			n = pick[int64](g, 500, 502, 503)
+		}
+		if g.mad() {
+			n = pick[int64](g, math.MinInt32, -1, 0, 65536, math.MaxInt32)
+		}
+		v.SetInt(n)
+	case reflect.Bool:
+		v.SetBool(g.IntN(2) == 0)
+	default:
+		panic("the generator knows no " + v.Kind().String())
+	}
+}
+
+// text is a value of a field, by the name of its type and its own.
+func (g *generator) text(name string) string {
+	if g.mad() {
+		return pick(g, "", " ", "a b", "ü", "\x00", "\n", "%zz", "*", "*.*.example", "-", ".", "..", "/", "//x", "/a/../b", "[", "(((", "(?P<a", "$1", "${9}",
+			":0", ":99999", "::1", "[::1%lo]:80", "[::ffff:127.0.0.1]:80", "1.2.3.4", "host:port", "http://x:80", "Bogus", "off", "_default", "default",
+			"a|b", "routes[0]", strings.Repeat("a", 300), strings.Repeat("a.", 200)+"b:80", strings.Repeat("(a{1,100}){1,100}", 3), "\U0010ffff", "Host",
+			"Content-Length", "X-A\r\nX-B")
+	}
+	name = strings.TrimPrefix(name, "string")
+	switch name {
+	case "BindAddress":
+		return pick(g, "0.0.0.0:8080", "0.0.0.0:8443", "0.0.0.0:8081", "10.0.0.1:8080", "[::]:8082", ":8083", "10.0.0.1:9000", "127.0.0.1:9102", "0.0.0.0:9901")
+	case "ClassName", "":
+		return "default"
+	case "Hosts":
+		return pick(g, "a.example", "*.b.example", "x.b.example", "C.example", "10.0.0.1", "[::1]", "y.b.example")
+	case "Upstreams", "Address":
+		return pick(g, "10.0.0.5:80", "10.0.0.6:80", "[fd00::5]:80", "x.example:80", "api.else.svc:80", "web.young.svc.cluster.local.:80", "LOCALHOST:80",
+			"127.0.0.1:80", "169.254.169.254:80", "x.example.:443")
+	case "Namespace":
+		return pick(g, "young", "else", "old")
+	case "TrustedProxies":
+		return pick(g, "10.0.0.0/8", "fd00::/8", "1.2.3.4")
+	case "HealthPath", "ReplacePrefix":
+		return pick(g, "/", "/health", "/a/b")
+	case "Path":
+		return pick(g, "/", "/new", "/$1", "/a/$$")
+	case "Methods":
+		return pick(g, "GET", "POST", "PURGE")
+	case "Host":
+		return pick(g, "b.example", "c.example")
+	case "Remove":
+		return pick(g, "X-C", "Cookie")
+	case "Value":
+		return pick(g, "/api", "/api/v1", "/x", "^/a/(.*)$", "b", "/")
+	case "Name":
+		return pick(g, "web", "X-A", "ext", "port", "empty", "gone", "default", "good", "r1", "r2")
+	case "PathMatchTypeType":
+		return pick(g, "Exact", "Prefix", "Prefix", "Regex")
+	case "ValueMatchTypeType":
+		return pick(g, "Exact", "Regex")
+	case "TLSVersionMinVersion":
+		return pick(g, "1.2", "1.3")
+	case "HealthCheckTypeType":
+		return pick(g, "TCP", "HTTP", "Disabled")
+	case "AlgorithmAlgorithm":
+		return pick(g, "RoundRobin", "LeastRequest", "Random")
+	case "BackendRoleRole":
+		return pick(g, "Primary", "Primary", "Backup")
+	case "RedirectSchemeScheme":
+		return pick(g, "http", "https")
+	case "CertFile", "KeyFile":
+		return "/etc/passwd"
+	}
+	panic("the generator knows no " + name)
+}
+
+// mend takes back what does not go together, so that many objects are flawless.
+func (g *generator) mend(v any) {
+	switch v := v.(type) {
+	case *v1alpha1.ProxyServiceSpec:
+		if v.TLS == nil || !*v.TLS {
+			v.TLSConfig = nil
+		}
+		if len(v.Upstreams)+len(v.Backends) == 0 {
+			v.Upstreams = []string{"10.0.0.7:80"}
+		}
+		slices.Sort(v.Upstreams)
+		v.Upstreams, v.Hosts = slices.Compact(v.Upstreams), unique(v.Hosts)
+		v.Backends = v.Backends[:min(len(v.Backends), 1)]
+		for i := range v.Routes {
+			v.Routes[i].Name = fmt.Sprintf("r%d", i)
+			if len(v.Hosts) > 0 {
+				v.Routes[i].Hosts = nil
+			}
+		}
+	case *v1alpha1.Route:
+		v.Hosts, v.Backends, v.Filters = unique(v.Hosts), v.Backends[:min(len(v.Backends), 1)], v.Filters[:min(len(v.Filters), 1)]
+		if len(v.Backends) > 0 {
+			v.Backends[0].Role, v.Backends[0].Weight = nil, nil
+		}
+	case *v1alpha1.Match:
+		v.Methods = unique(v.Methods)
+		v.Headers, v.Query = v.Headers[:min(len(v.Headers), 1)], v.Query[:min(len(v.Query), 1)]
+		if v.Path != nil && (v.Path.Value == nil || !strings.HasPrefix(*v.Path.Value, "/")) {
+			v.Path.Value, v.Path.Type = pick(g, new("/api"), new("/x")), nil
+		}
+	case *v1alpha1.ValueMatch:
+		if v.Value == nil {
+			v.Value = new("b")
+		}
+	case *v1alpha1.Backend:
+		if v.Address != "" && (v.Service == nil || v.Service.Name == "") {
+			v.Service = nil
+		} else {
+			v.Address = ""
+		}
+	case *v1alpha1.HealthCheck:
+		v.Path = nil
+	case *v1alpha1.Filter:
+		switch {
+		case v.RequestHeaders != nil:
+			*v = v1alpha1.Filter{RequestHeaders: v.RequestHeaders}
+		case v.ResponseHeaders != nil:
+			*v = v1alpha1.Filter{ResponseHeaders: v.ResponseHeaders}
+		case v.Redirect != nil:
+			*v = v1alpha1.Filter{Redirect: v.Redirect}
+		default:
+			*v = v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{Host: new("b.example")}}
+		}
+	case *v1alpha1.HeaderFilter:
+		v.Set, v.Add, v.Remove = map[string]string{"X-Set": "1"}, nil, unique(v.Remove)
+	case *v1alpha1.RedirectFilter:
+		v.Path = new("/new")
+	case *v1alpha1.CertificateSource:
+		v.CertFile, v.KeyFile = nil, nil
+		if v.SecretRef == nil {
+			v.SecretRef = &v1alpha1.SecretReference{Name: "good"}
+		}
+	}
+}
+
+func unique(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
