@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -299,7 +300,7 @@ func TestSlowClientOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := (<-r.h.waiting).Downstream.(*conn)
-	if err := c.write(make([]byte, 8<<20)); err != errClientSlow {
+	if err := c.write(make([]byte, 8<<20)); !errors.Is(err, errClientSlow) {
 		t.Errorf("the write ended with %v", err)
 	}
 	if !c.stuck {

@@ -114,7 +114,7 @@ func (t *Terminator) Handshake(tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, e
 	var conn *tls.Conn
 	var err error
 	done := make(chan struct{})
-	go func() { // its stack grows as none of a connection does afterwards: measured, 9 KiB of 22 for each idle one
+	go func() { // with a stack of its own, which is large: measured, 2 to 3 KiB of 23 for each connection that is idle then
 		defer close(done)
 		conn, err = t.handshake(ctx, tcp, carrier)
 	}()

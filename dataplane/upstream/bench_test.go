@@ -126,11 +126,3 @@ func BenchmarkPoolParallel(b *testing.B) {
 		}
 	})
 }
-
-func BenchmarkBudget(b *testing.B) {
-	var budget Budget
-	b.ReportAllocs()
-	for b.Loop() {
-		budget.Request(1)
-	}
-}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/budget"
 )
 
 // A Group is what a route balances over: clusters by weight, and others that stand in only when none of the first can
@@ -30,7 +31,7 @@ type groupMember struct {
 // A groupState outlives the Group: the next one of the same key goes on with it.
 type groupState struct {
 	position atomic.Uint64
-	budget   Budget
+	budget   budget.Budget
 }
 
 // A plan is the clusters that serve now, of one epoch of Clusters: a cluster that becomes able or unable to serve ends
@@ -171,4 +172,4 @@ func (g *Group) Counts() (serving, total int) {
 }
 
 // Budget is the retry budget of the route.
-func (g *Group) Budget() *Budget { return &g.state.budget }
+func (g *Group) Budget() *budget.Budget { return &g.state.budget }

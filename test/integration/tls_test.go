@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -220,17 +221,17 @@ func TestTLSByName(t *testing.T) {
 	}
 	r, text := over(t, conn, "GET /secured HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Proto: http\r\n\r\n")
 	e := harness.ParseEchoed(t, text)
-	if r.StatusCode != 200 || e.Header.Get("X-Forwarded-Proto") != "https" {
+	if r.StatusCode != http.StatusOK || e.Header.Get("X-Forwarded-Proto") != "https" {
 		t.Errorf("%d, the endpoint was told %v", r.StatusCode, e.Header)
 	}
 	line := p.AccessOf(t, "/secured")
 	if line.Text("tls_version") != "1.3" || line.Text("sni") != "shop.example" || line.Text("service") != "shop" {
 		t.Errorf("the log has %v", line)
 	}
-	if r, text := over(t, conn, "GET /other HTTP/1.1\r\nHost: both.example\r\n\r\n"); r.StatusCode != 421 || !strings.Contains(text, "misdirected_request") {
+	if r, text := over(t, conn, "GET /other HTTP/1.1\r\nHost: both.example\r\n\r\n"); r.StatusCode != http.StatusMisdirectedRequest || !strings.Contains(text, "misdirected_request") {
 		t.Errorf("a request for a host with another certificate: %d %s", r.StatusCode, text)
 	}
-	if r, _ := over(t, conn, "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"); r.StatusCode != 200 {
+	if r, _ := over(t, conn, "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"); r.StatusCode != http.StatusOK {
 		t.Errorf("the connection behind it: %d", r.StatusCode)
 	}
 	if ends := p.Metric(t, "tls_certificate_not_after_seconds", "service", "shop"); time.Until(time.Unix(int64(ends), 0)) > 31*time.Minute ||
@@ -239,7 +240,7 @@ func TestTLSByName(t *testing.T) {
 	}
 
 	plain := harness.Dial(t, address)
-	if r := plain.Do(t, "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"); r.StatusCode != 400 || !strings.Contains(r.Text, "use https") {
+	if r := plain.Do(t, "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"); r.StatusCode != http.StatusBadRequest || !strings.Contains(r.Text, "use https") {
 		t.Errorf("plain HTTP on the TLS port: %d %q", r.StatusCode, r.Text)
 	}
 	plain.Closed(t)
@@ -260,7 +261,7 @@ func TestTLSBodies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := &http.Client{Transport: &http.Transport{DialTLS: func(string, string) (net.Conn, error) { return conn, nil }}, Timeout: harness.Patience}
+	client := &http.Client{Transport: &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}, Timeout: harness.Patience}
 	for _, size := range []int{0, 1, 16 << 10, 16<<10 + 1, 100 << 10, 3 << 20} {
 		for _, chunked := range []bool{false, true} {
 			body := harness.Pattern(size)
@@ -274,7 +275,7 @@ func TestTLSBodies(t *testing.T) {
 			}
 			got, err := io.ReadAll(r.Body)
 			_ = r.Body.Close()
-			if err != nil || r.StatusCode != 200 || string(got) != body {
+			if err != nil || r.StatusCode != http.StatusOK || string(got) != body {
 				t.Fatalf("%d bytes, chunked %t: %d with %d bytes, %v", size, chunked, r.StatusCode, len(got), err)
 			}
 			r, err = client.Post("https://web.example/", "text/plain", strings.NewReader(body))
@@ -289,7 +290,7 @@ func TestTLSBodies(t *testing.T) {
 		}
 	}
 
-	tunnel, err := dialTLS(t, address, "sockets.example", &tls.Config{RootCAs: a.pool, InsecureSkipVerify: true}) //nolint:gosec // it has the other's
+	tunnel, err := dialTLS(t, address, "sockets.example", &tls.Config{RootCAs: a.pool, InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +298,7 @@ func TestTLSBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := bufio.NewReader(tunnel)
-	if r, err := http.ReadResponse(in, nil); err != nil || r.StatusCode != 101 {
+	if r, err := http.ReadResponse(in, nil); err != nil || r.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %v", r, err)
 	}
 	for _, words := range []string{"hello\n", strings.Repeat("x", 100<<10) + "\n"} {
@@ -382,7 +383,7 @@ func TestTLSVersions(t *testing.T) {
 	p := harness.Start(t, configure("1.3"), harness.Options{})
 	address := p.Addr(t, "strict")
 	can := func(name string, version uint16) bool {
-		return shown(t, address, name, &tls.Config{RootCAs: a.pool, MinVersion: tls.VersionTLS10, MaxVersion: version}) != "" //nolint:gosec // to see it refused
+		return shown(t, address, name, &tls.Config{RootCAs: a.pool, MinVersion: tls.VersionTLS10, MaxVersion: version}) != ""
 	}
 	for _, tt := range []struct {
 		name    string
@@ -406,7 +407,7 @@ func TestTLSVersions(t *testing.T) {
 	if !can("strict.example", tls.VersionTLS12) {
 		t.Error("the reload changed nothing")
 	}
-	if r, _ := over(t, open, "GET / HTTP/1.1\r\nHost: usual.example\r\n\r\n"); r.StatusCode != 200 {
+	if r, _ := over(t, open, "GET / HTTP/1.1\r\nHost: usual.example\r\n\r\n"); r.StatusCode != http.StatusOK {
 		t.Errorf("the open connection: %d", r.StatusCode)
 	}
 }
@@ -416,7 +417,7 @@ func TestTLSWithoutCertificate(t *testing.T) {
 	t.Parallel()
 	state := t.TempDir()
 	origin := harness.StartOrigin(t, harness.Echo("o"))
-	careless := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it is self-signed
+	careless := &tls.Config{InsecureSkipVerify: true}
 	var serials []string
 	for range 2 {
 		p := harness.Start(t, "services:\n"+secured("web", origin.Addr, "web.example", ""), harness.Options{Env: []string{"STATE_DIRECTORY=" + state}})
@@ -428,7 +429,7 @@ func TestTLSWithoutCertificate(t *testing.T) {
 		if err := cert.VerifyHostname("web.example"); err != nil {
 			t.Error(err)
 		}
-		if r, _ := over(t, conn, "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"); r.StatusCode != 200 {
+		if r, _ := over(t, conn, "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"); r.StatusCode != http.StatusOK {
 			t.Errorf("%d", r.StatusCode)
 		}
 		_ = conn.Close()
@@ -500,7 +501,7 @@ func TestTLSDrain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, _ := over(t, idle, "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"); r.StatusCode != 200 || r.Close {
+	if r, _ := over(t, idle, "GET / HTTP/1.1\r\nHost: web.example\r\n\r\n"); r.StatusCode != http.StatusOK || r.Close {
 		t.Fatal(r)
 	}
 	if _, err := io.WriteString(busy, "GET /slow HTTP/1.1\r\nHost: web.example\r\n\r\n"); err != nil {

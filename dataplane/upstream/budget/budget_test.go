@@ -1,4 +1,4 @@
-package upstream
+package budget
 
 import (
 	"sync"
@@ -50,7 +50,7 @@ func TestBudget(t *testing.T) {
 			if c.percent > 0 && b.Retry(at(c.when+time.Second), c.percent) {
 				t.Error("a second later the spent budget is full again")
 			}
-			if !b.Retry(at(c.when+budgetSeconds*time.Second), c.percent) {
+			if !b.Retry(at(c.when+window*time.Second), c.percent) {
 				t.Error("after the window the budget is still spent")
 			}
 		})
@@ -80,5 +80,13 @@ func TestBudgetCountsExactlyUnderManyGoroutines(t *testing.T) {
 	}
 	if total != 640 {
 		t.Errorf("%d retries of 6400 requests at 10 %%, want 640", total)
+	}
+}
+
+func BenchmarkBudget(b *testing.B) {
+	var budget Budget
+	b.ReportAllocs()
+	for b.Loop() {
+		budget.Request(1)
 	}
 }

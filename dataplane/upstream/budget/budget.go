@@ -1,4 +1,4 @@
-package upstream
+package budget
 
 import (
 	"sync"
@@ -9,30 +9,30 @@ import (
 )
 
 const (
-	budgetSeconds = 10 // the window over which requests and retries are compared
-	budgetSlots   = 16 // more than budgetSeconds, so that a slot is out of the window before it is used again
+	window = 10 // seconds: the time in which requests and retries are compared
+	slots  = 16 // more than window, so that a slot is out of the window before it is used again
 
 	// minRetries may always be made within the window: 3 a second, so that a route with few requests is retried at all.
-	minRetries = 3 * budgetSeconds
+	minRetries = 3 * window
 )
 
 // A Budget bounds retries to a share of the requests of the last ten seconds, so that endpoints in trouble are not given
 // more to do. The zero value is ready to use.
 type Budget struct {
-	requests [budgetSlots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
+	requests [slots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
 
 	mu   sync.Mutex // retries are few
-	made [budgetSlots]struct{ second, count uint64 }
+	made [slots]struct{ second, count uint64 }
 }
 
-func budgetSecond(now exchange.Nanos) uint64 {
+func secondOf(now exchange.Nanos) uint64 {
 	return uint64(now/exchange.Nanos(time.Second)) & (1<<32 - 1)
 }
 
 // Request counts a request, not its retries.
 func (b *Budget) Request(now exchange.Nanos) {
-	second := budgetSecond(now)
-	slot := &b.requests[second%budgetSlots]
+	second := secondOf(now)
+	slot := &b.requests[second%slots]
 	for {
 		old := slot.Load()
 		next := old + 1
@@ -53,8 +53,8 @@ func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
 	if percent == 0 {
 		return true
 	}
-	second := budgetSecond(now)
-	recent := func(of uint64) bool { return of <= second && of+budgetSeconds > second }
+	second := secondOf(now)
+	recent := func(of uint64) bool { return of <= second && of+window > second }
 	var requests, retries uint64
 	for i := range b.requests {
 		if v := b.requests[i].Load(); recent(v >> 32) {
@@ -72,7 +72,7 @@ func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
 	if retries >= max(allowed, minRetries) {
 		return false
 	}
-	r := &b.made[second%budgetSlots]
+	r := &b.made[second%slots]
 	if r.second != second {
 		r.second, r.count = second, 0
 	}
