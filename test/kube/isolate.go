@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
@@ -36,8 +37,9 @@ const (
 	farewell = 5 * time.Second
 )
 
-// Main is the body of TestMain; its result is the exit code.
-func Main(m *testing.M) int {
+// Main is the body of TestMain; its result is the exit code. known are goroutines that may outlive the tests, as for
+// harness.Main.
+func Main(m *testing.M, known ...goleak.Option) int {
 	if code, ok := playRole(); ok {
 		return code
 	}
@@ -53,7 +55,7 @@ func Main(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "test/kube:", err)
 		return 1
 	}
-	return harness.Main(tests{m})
+	return harness.Main(tests{m}, known...)
 }
 
 // tests are those of the package, with the control plane's end behind them.
