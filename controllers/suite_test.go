@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,7 +40,9 @@ import (
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // the first one is kept for good, and no test lasts that long
-	os.Exit(kube.Main(m))
+	// A watch of metadata that is stopped while something is on its way keeps a goroutine: controller-runtime passes it
+	// through a watch.Filter, which goes on sending to nobody.
+	os.Exit(kube.Main(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop")))
 }
 
 // account is the user that the proxies of all tests are: it may do what config/rbac says, and nothing else.
