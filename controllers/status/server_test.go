@@ -261,9 +261,12 @@ func TestOneWriteAChangeOnAServer(t *testing.T) {
 
 	// Three writes of ours and two of the other's.
 	w.Set([]Object{o}, replicas(1, 1))
-	if got := s.writes.Load(); got != 3 {
-		t.Errorf("%d writes, want 3", got)
-	}
+	kube.Eventually(t, kube.Patience, func() error { // the answer comes after what await sees
+		if got := s.writes.Load(); got != 3 {
+			return fmt.Errorf("%d writes, want 3", got)
+		}
+		return nil
+	})
 	kube.Eventually(t, kube.Patience, func() error {
 		if got := s.changes.of("web"); got != 5 {
 			return fmt.Errorf("%d changes, want 5", got)
@@ -316,9 +319,12 @@ func TestAnObjectThatIsMadeAnewGetsNoOldStatus(t *testing.T) {
 	anew.Hash = "anew"
 	w.Set([]Object{anew}, replicas(1))
 	s.await(t, "web", hashed("anew"))
-	if got := s.changes.of("web"); got != 1 {
-		t.Errorf("%d changes", got)
-	}
+	kube.Eventually(t, kube.Patience, func() error {
+		if got := s.changes.of("web"); got != 1 {
+			return fmt.Errorf("%d changes", got)
+		}
+		return nil
+	})
 }
 
 func TestTwoVersionsDoNotFightOnAServer(t *testing.T) {
@@ -340,9 +346,12 @@ func TestTwoVersionsDoNotFightOnAServer(t *testing.T) {
 		s.await(t, "probe", hashed(probe.Hash)) // both see what the other wrote
 	}
 	s.await(t, "web", func(s v1alpha1.ProxyServiceStatus) bool { return len(s.Conditions) > 0 })
-	if got := s.changes.of("web"); got < 1 || got > 2 {
-		t.Errorf("%d writes", got)
-	}
+	kube.Eventually(t, kube.Patience, func() error {
+		if got := s.changes.of("web"); got < 1 || got > 2 {
+			return fmt.Errorf("%d writes", got)
+		}
+		return nil
+	})
 }
 
 func TestAThousandStatusesAtOnce(t *testing.T) {

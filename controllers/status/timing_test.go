@@ -522,11 +522,11 @@ func TestWritersThatFailTogetherCountOnce(t *testing.T) {
 	if d := g.wait(now); d < time.Second/2 || d > time.Second {
 		t.Errorf("the first wait is %v", d)
 	}
-	for _, most := range []time.Duration{2, 3, 3} {
+	for _, most := range []time.Duration{2 * time.Second, 3 * time.Second, 3 * time.Second} {
 		now = now.Add(time.Minute)
 		g.failed(now, now)
-		if d := g.wait(now); d < most*time.Second/2 || d > most*time.Second {
-			t.Errorf("wait %v, want at most %d s", d, most)
+		if d := g.wait(now); d < most/2 || d > most {
+			t.Errorf("wait %v, want at most %v", d, most)
 		}
 	}
 	g.succeeded()
