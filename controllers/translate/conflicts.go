@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func (t *translation) claims(in Input) {
 			t.holders = append(t.holders, holder{address: a, global: g.name})
 		}
 	}
-	hosts := map[string]string{} // namespaces, by the hosts that they have
+	hosts := newHosts()
 	for i := range in.Services {
 		if t.faults[i].refused {
 			t.refused[i] = true
@@ -46,7 +47,7 @@ func (t *translation) claims(in Input) {
 }
 
 // permitted says whether the policy lets a service have its port and its hosts.
-func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts map[string]string) bool {
+func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *hosts) bool {
 	if t.world == nil {
 		return true
 	}
@@ -61,24 +62,33 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts map[str
 	if !t.world.Policy.StrictHosts {
 		return true
 	}
-	wanted := lower(s.Spec.Hosts)
-	if len(wanted) == 0 {
-		wanted = []string{"*"}
+	wanted := map[string]string{} // fields, by the hosts that they name
+	for j, h := range s.Spec.Hosts {
+		wanted[strings.ToLower(h)] = index("hosts", j)
 	}
-	for j, h := range wanted {
-		for taken, namespace := range hosts {
-			overlap := taken == h || h != "*" && taken != "*" && (syntax.Covers(taken, h) || syntax.Covers(h, taken))
-			if overlap && namespace != s.Namespace {
-				t.problem(Problem{
-					Service: i, Field: index("hosts", j), Reason: ReasonHostNotOwned,
-					Message: fmt.Sprintf("host `%s` belongs to namespace `%s`, which had `%s` first", h, namespace, taken), Holder: -1,
-				})
-				return false
+	if len(wanted) == 0 { // then nothing else bounds those of its routes
+		wanted["*"] = "hosts"
+		for j := range s.Spec.Routes {
+			field := index("routes", j) + ".hosts"
+			if t.faults[i].at(field) {
+				continue // they are not used
+			}
+			for k, h := range s.Spec.Routes[j].Hosts {
+				wanted[strings.ToLower(h)] = index(field, k)
 			}
 		}
 	}
-	for _, h := range wanted {
-		hosts[h] = s.Namespace
+	for _, h := range slices.Sorted(maps.Keys(wanted)) {
+		if by, owner, taken := hosts.taken(h, s.Namespace); taken {
+			t.problem(Problem{
+				Service: i, Field: wanted[h], Reason: ReasonHostNotOwned,
+				Message: fmt.Sprintf("host `%s` belongs to namespace `%s`, which had `%s` first", h, owner, by), Holder: -1,
+			})
+			return false
+		}
+	}
+	for h := range wanted {
+		hosts.claim(h, s.Namespace)
 	}
 	return true
 }

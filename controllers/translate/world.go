@@ -65,14 +65,20 @@ func (p *Policy) allowsPort(port uint16) bool {
 // Local says whether an address is this machine, its link, or where clouds serve the credentials of a machine: what no
 // object of a cluster is to reach through the proxy.
 func Local(ip netip.Addr) bool {
-	ip = ip.Unmap()
+	ip = ip.Unmap().WithZone("") // a zone makes no other address of these
+	if translated := ip.As16(); ip.Is6() && [12]byte(translated[:12]) == [12]byte{0x00, 0x64, 0xff, 0x9b} {
+		ip = netip.AddrFrom4([4]byte(translated[12:])) // NAT64, RFC 6052
+	}
 	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() ||
 		ip.Is4() && ip.As4()[0] == 0 ||
 		slices.Contains(metadataServices(), ip)
 }
 
-// metadataServices are the addresses of clouds' metadata services that are not link-local: of AWS over IPv6, and of
-// Alibaba Cloud.
+// metadataServices are the addresses of clouds' metadata services that are not link-local: of AWS over IPv6, of Google over
+// IPv6, of Alibaba Cloud, of Azure (its WireServer), and of Oracle Cloud.
 func metadataServices() []netip.Addr {
-	return []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200")}
+	return []netip.Addr{
+		netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200"),
+		netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("192.0.0.192"),
+	}
 }
