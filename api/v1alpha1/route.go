@@ -3,7 +3,7 @@ package v1alpha1
 // Route says which requests it takes and what becomes of them.
 type Route struct {
 	// Name of the route in logs, metrics and messages. Unique within its service.
-	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:example="api-v2"
 	// +required
 	Name string `json:"name,omitempty"`

@@ -80,7 +80,6 @@ type ProxyServiceSpec struct {
 	// conditions, then most query conditions; then the first in the list. What no route takes goes to the service's own
 	// `upstreams` and `backends`, under the route name `default`; without any it is answered with 404.
 	// +kubebuilder:validation:MaxItems=512
-	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.name == b.name))",message="duplicate route name"
 	// +listType=map
 	// +listMapKey=name
 	Routes []Route `json:"routes,omitempty"`

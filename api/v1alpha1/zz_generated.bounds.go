@@ -32,7 +32,7 @@ func boundsOf(typ, name string) bounds {
 	case "Limits.drainTimeoutSecs":
 		return bounds{min: to(0), max: to(86400)}
 	case "Route.name":
-		return bounds{required: true, maxLength: 63}
+		return bounds{required: true, maxLength: 253}
 	case "Route.hosts":
 		return bounds{maxItems: 128, items: &bounds{maxLength: 253}}
 	case "Route.matches":
