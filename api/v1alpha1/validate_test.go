@@ -75,8 +75,10 @@ func TestServiceSentences(t *testing.T) {
 			"spec.tlsConfig.certificates[0].keyFile: must be set",
 			"spec.tlsConfig.certificates[1].secretRef: is only allowed in a custom resource; set `certFile` and `keyFile`",
 		}},
-		"class":   {func(s *ProxyServiceSpec) { s.ClassName = ptr("a") }, []string{"spec.className: is only allowed in a custom resource"}},
-		"service": {func(s *ProxyServiceSpec) { s.Backends = []Backend{{Service: &BackendService{Name: "a", Port: intstr.FromInt32(80)}}} }, []string{"spec.backends[0].service: is only allowed in a custom resource; set `address`"}},
+		"class": {func(s *ProxyServiceSpec) { s.ClassName = ptr("a") }, []string{"spec.className: is only allowed in a custom resource"}},
+		"service": {func(s *ProxyServiceSpec) {
+			s.Backends = []Backend{{Service: &BackendService{Name: "a", Port: intstr.FromInt32(80)}}}
+		}, []string{"spec.backends[0].service: is only allowed in a custom resource; set `address`"}},
 		"upstreams": {func(s *ProxyServiceSpec) {
 			s.Upstreams = []string{"http://a:80", "a", "a:0", "a:65536", "256.0.0.1:80", "0.0.0.0:80", "a_b.c:80", "[::1]:80", "A.example.com.:80"}
 		}, []string{"spec.upstreams[0]: must be `host:port`, without a scheme", "spec.upstreams[1]: must be `host:port`, such as `10.0.0.9:3002` or `shop.internal:3002`", "spec.upstreams[2]: port must be between 1 and 65535", "spec.upstreams[3]: port must be between 1 and 65535", "spec.upstreams[4]: `256.0.0.1` is neither an IP address nor a DNS name", "spec.upstreams[5]: must be the address of one machine"}},

@@ -192,8 +192,10 @@ func TestService(t *testing.T) {
 	}{
 		"ports": {
 			corev1.ServiceSpec{Ports: []corev1.ServicePort{
-				{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
-				{Name: "more", Port: 81}, {Name: "sctp", Port: 82, Protocol: corev1.ProtocolSCTP},
+				{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP},
+				{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP},
+				{Name: "more", Port: 81},
+				{Name: "sctp", Port: 82, Protocol: corev1.ProtocolSCTP},
 			}},
 			translate.KubeService{Ports: []translate.KubePort{{Name: "http", Number: 80}, {Name: "more", Number: 81}}},
 		},
