@@ -150,7 +150,27 @@ func (c *Controller) Run(ctx context.Context) error {
 	} {
 		running.Go(func() { run(ctx) })
 	}
-	if err := c.manager.Start(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		<-ctx.Done()
+		// Until its caches are filled, a Manager that is stopped does not end, but spins. Left alone it waits, and ends with the
+		// process.
+		<-c.manager.Elected()
+		stop()
+	}()
+	ended := make(chan error, 1)
+	go func() { ended <- c.manager.Start(watching) }()
+	var err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		select {
+		case <-c.manager.Elected():
+			err = <-ended
+		default:
+		}
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("watching the cluster: %w", err)
 	}
 	return nil

@@ -136,3 +136,26 @@ func (in *installation) startController(t *testing.T) (said func() string, stop 
 	t.Cleanup(func() { _ = stop() })
 	return func() string { _ = stop(); return out.String() }, stop
 }
+
+// A pod that never reached the API server stops as any other.
+func TestControllerStopsWithoutAPIServer(t *testing.T) {
+	dir := t.TempDir()
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	const nobody = `{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],
+		"clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}`
+	if err := os.WriteFile(kubeconfig, []byte(nobody), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, harness.Binary(t), "controller", "--kubeconfig="+kubeconfig, "--namespace=web",
+		"--metrics-bind-address=127.0.0.1:9102", "--admin-bind-address=off")
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	live := harness.Run(t, nil, "probe", "--timeout=15s", "http://127.0.0.1:9102/livez")
+	_ = command.Process.Signal(syscall.SIGTERM)
+	if err := command.Wait(); err != nil || live.Code != 0 {
+		t.Errorf("SIGTERM: %v, /livez: %s", err, live.Stderr)
+	}
+}
