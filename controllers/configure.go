@@ -34,8 +34,8 @@ func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	// From now on the events of what these objects name count. What changed before is in the caches already, or comes after.
 	s.mu.Lock()
-	before := s.view
-	s.view = v
+	before := s.named
+	s.named = v
 	s.mu.Unlock()
 	if before == nil || !v.within(before) {
 		// Something may have changed between the look and this moment, when nobody had asked for its events.
@@ -117,7 +117,7 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 	s := &c.serving
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.view, s.problems, s.unbound, s.applied = v, problems, unbound, time.Now()
+	s.named, s.view, s.problems, s.unbound, s.applied = v, v, problems, unbound, time.Now()
 	s.clusters, s.ids = map[types.NamespacedName][]snapshot.Origin{}, map[snapshot.Origin][]string{}
 	for _, cluster := range snap.Clusters {
 		o := cluster.Origin

@@ -16,6 +16,7 @@ type serving struct {
 	order sync.Mutex
 
 	mu       sync.Mutex
+	named    *view // whose names' events count; the data plane may not have it yet, or may have refused it
 	view     *view
 	problems []translate.Problem
 	unbound  map[string]error                           // addresses that could not be bound
@@ -33,11 +34,11 @@ type serving struct {
 func (s *serving) namesService(n types.NamespacedName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view == nil || s.view.services[n]
+	return s.named == nil || s.named.services[n]
 }
 
 func (s *serving) namesSecret(n types.NamespacedName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.view == nil || s.view.secrets[n]
+	return s.named == nil || s.named.secrets[n]
 }
