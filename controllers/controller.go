@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,9 +74,9 @@ func New(o Options) (*Controller, error) {
 		Metrics:                metricsserver.Options{BindAddress: "0"}, // the proxy has its own
 		HealthProbeBindAddress: "0",
 		// Nothing that runs here has anything to finish: the data plane drains by itself.
-		GracefulShutdownTimeout: ptr.To(2 * time.Second),
+		GracefulShutdownTimeout: new(2 * time.Second),
 		// A Controller may be made again in one process, and waits for the API server for as long as it takes.
-		Controller: config.Controller{SkipNameValidation: ptr.To(true), CacheSyncTimeout: 365 * 24 * time.Hour},
+		Controller: config.Controller{SkipNameValidation: new(true), CacheSyncTimeout: 365 * 24 * time.Hour},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the API server: %w", err)

@@ -115,6 +115,7 @@ func ValidDNSName(s string) bool {
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
+// LetterOrDigit says whether c is an ASCII letter or digit.
 func LetterOrDigit(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }

@@ -32,7 +32,7 @@ func TestFileKey(t *testing.T) {
 		"bindAddress": "bind_address", "jwksURL": "jwks_url", "clientIP": "client_ip", "timeoutMs": "timeout_ms", "tls": "tls",
 		"upstreamTLS": "upstream_tls", "keyID": "key_id", "otlpEndpoint": "otlp_endpoint", "minTLSVersion": "min_tls_version", "": "",
 	} {
-		if got := FileKey(name); got != want {
+		if got := syntax.FileKey(name); got != want {
 			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
@@ -44,13 +44,13 @@ func TestSpellingsAreLossless(t *testing.T) {
 		seen := map[string]string{}
 		for i := range typ.NumField() {
 			json, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-			for _, key := range []string{json, FileKey(json)} {
+			for _, key := range []string{json, syntax.FileKey(json)} {
 				if other, ok := seen[key]; ok && other != json {
 					t.Errorf("%s: %s and %s are both spelt %s", name, other, json, key)
 				}
 				seen[key] = json
 			}
-			if file := FileKey(json); file != strings.ToLower(file) {
+			if file := syntax.FileKey(json); file != strings.ToLower(file) {
 				t.Errorf("%s.%s: %s is no snake_case", name, json, file)
 			}
 		}
@@ -213,7 +213,7 @@ func TestNearest(t *testing.T) {
 		"healthcheck": "health_check", "tcp": "TCP", "tpc": "TCP", "htpp": "HTTP", "auth": "", "": "", "zz": "",
 		strings.Repeat("hosts", 1000): "",
 	} {
-		if got := Nearest(word, list); got != want {
+		if got := syntax.Nearest(word, list); got != want {
 			t.Errorf("%.20s: got %q, want %q", word, got, want)
 		}
 	}

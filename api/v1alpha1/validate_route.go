@@ -57,7 +57,7 @@ func (m *Match) validate(path *field.Path) field.ErrorList {
 	errs = append(errs, checkValueMatches(path.Child("query"), m.Query, false)...)
 	seen := map[string]bool{}
 	for i, name := range m.Methods {
-		if detail := checkMethod(name); detail != "" {
+		if detail := syntax.CheckMethod(name); detail != "" {
 			errs = append(errs, invalid(path.Child("methods").Index(i), name, detail))
 		} else if seen[name] {
 			errs = append(errs, duplicate(path.Child("methods").Index(i), "method", name))
@@ -65,20 +65,6 @@ func (m *Match) validate(path *field.Path) field.ErrorList {
 		seen[name] = true
 	}
 	return errs
-}
-
-func checkMethod(name string) string {
-	switch {
-	case name == "":
-		return "must be set"
-	case !syntax.Token(name):
-		return "must be a method such as `GET`"
-	case name != strings.ToUpper(name):
-		return "must be in capitals; did you mean `" + strings.ToUpper(name) + "`?"
-	case name == "CONNECT" || name == "TRACE":
-		return "is refused by the proxy, whatever the routes say"
-	}
-	return ""
 }
 
 func (p *PathMatch) validate(path *field.Path) field.ErrorList {
@@ -150,26 +136,6 @@ func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
 	return errs
 }
 
-// framing are the fields that frame a message or belong to one connection: the proxy writes them itself.
-var framing = []string{
-	"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-authenticate",
-	"proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-}
-
-func checkHeaderName(name string) string {
-	switch {
-	case !syntax.Token(name):
-		return "must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"
-	case strings.EqualFold(name, "host"):
-		return "cannot be changed here; use `rewrite.host`"
-	case slices.Contains(framing, strings.ToLower(name)):
-		return "is written by the proxy itself and cannot be changed"
-	case len(name) > 256:
-		return fmt.Sprintf("must have at most 256 characters, has %d", len(name))
-	}
-	return ""
-}
-
 func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(h.Set)+len(h.Add)+len(h.Remove) == 0 {
@@ -184,13 +150,13 @@ func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 		for _, name := range sorted(part.fields) {
 			at := path.Child(part.name).Key(name)
 			key := strings.ToLower(name)
-			if detail := checkHeaderName(name); detail != "" {
+			if detail := syntax.CheckHeaderName(name); detail != "" {
 				errs = append(errs, invalid(at, name, detail))
 			} else if seen[key] {
 				errs = append(errs, duplicate(at, "header field", name))
 			}
 			seen[key], named[key] = true, true
-			if detail := checkHeaderValue(part.fields[name]); detail != "" {
+			if detail := syntax.CheckHeaderValue(part.fields[name]); detail != "" {
 				errs = append(errs, invalid(at, "", detail))
 			}
 		}
@@ -198,7 +164,7 @@ func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 	seen := map[string]bool{}
 	for i, name := range h.Remove {
 		at, key := path.Child("remove").Index(i), strings.ToLower(name)
-		switch detail := checkHeaderName(name); {
+		switch detail := syntax.CheckHeaderName(name); {
 		case detail != "":
 			errs = append(errs, invalid(at, name, detail))
 		case seen[key]:
@@ -209,21 +175,6 @@ func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 		seen[key] = true
 	}
 	return errs
-}
-
-func checkHeaderValue(v string) string {
-	if len(v) > 4096 {
-		return fmt.Sprintf("must have at most 4096 characters, has %d", len(v))
-	}
-	if strings.TrimSpace(v) != v {
-		return "must not begin or end with a space"
-	}
-	for _, c := range []byte(v) {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return "must not hold control characters"
-		}
-	}
-	return ""
 }
 
 func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {

@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
 
 // A decoder fills the types of the schema from one document and remembers where everything stood.
@@ -242,7 +242,7 @@ func (d *decoder) unknown(e entry, s *shape, path string) {
 		message = fmt.Sprintf("unknown field %q", join(path, e.key))
 	}
 	d.spoiled[path] = true
-	if near := v1alpha1.Nearest(e.key, s.names(d.camel)); near != "" {
+	if near := syntax.Nearest(e.key, s.names(d.camel)); near != "" {
 		message += "; did you mean `" + near + "`?"
 		d.meant[join(path, s.fields[s.byName[near]].json)] = true
 	}

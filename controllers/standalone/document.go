@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
@@ -81,7 +82,7 @@ func (d *document) readObject(entries []entry) {
 		case "status":
 		default:
 			message := fmt.Sprintf("unknown field %q", e.key)
-			if near := v1alpha1.Nearest(e.key, []string{"apiVersion", "kind", "metadata", "spec"}); near != "" {
+			if near := syntax.Nearest(e.key, []string{"apiVersion", "kind", "metadata", "spec"}); near != "" {
 				message += "; did you mean `" + near + "`?"
 			}
 			d.decoder.failAs(e.at, e.key, message)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
 
 // shape is what the decoder knows of a struct: its fields by the names that they may have.
@@ -53,7 +53,7 @@ func (s *shape) add(t reflect.Type, index []int) {
 			s.add(f.Type, at)
 			continue
 		}
-		file := v1alpha1.FileKey(name)
+		file := syntax.FileKey(name)
 		s.byName[name], s.byName[file] = len(s.fields), len(s.fields)
 		s.fields = append(s.fields, fieldShape{json: name, file: file, index: at})
 	}
@@ -79,7 +79,7 @@ func filePath(path string) string {
 		if end < 0 {
 			end = len(path)
 		}
-		b.WriteString(v1alpha1.FileKey(path[:end]))
+		b.WriteString(syntax.FileKey(path[:end]))
 		path = path[end:]
 		for strings.HasPrefix(path, "[") {
 			closing := strings.IndexByte(path, ']')

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
@@ -70,7 +71,7 @@ func TestCamelCaseMeansTheSame(t *testing.T) {
 	text := string(data)
 	changed := 0
 	for w := range words {
-		if key := v1alpha1.FileKey(w); key != w {
+		if key := syntax.FileKey(w); key != w {
 			changed += strings.Count(text, key+":")
 			text = strings.ReplaceAll(text, " "+key+":", " "+w+":")
 			text = strings.ReplaceAll(text, "{"+key+":", "{"+w+":")

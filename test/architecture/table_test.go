@@ -31,11 +31,11 @@ const (
 var table = map[string]row{
 	"api/syntax":       {},
 	"api/v1alpha1":     {imports: []string{"api/syntax"}, libraries: []string{apimachinery}},
-	"api/v1alpha1/gen": {imports: []string{"api/v1alpha1"}},
+	"api/v1alpha1/gen": {imports: []string{"api/syntax", "api/v1alpha1"}},
 
 	"controllers": {
 		imports: []string{
-			"api/v1alpha1", "controllers/translate", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
+			"api/syntax", "api/v1alpha1", "controllers/translate", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
 			"controllers/replica", "controllers/status", "dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, k8sAPI, clientGo, controllerRuntime},
@@ -56,13 +56,23 @@ var table = map[string]row{
 		libraries: []string{apimachinery, logr, k8sAPI, clientGo, controllerRuntime},
 	},
 	"controllers/standalone": {
-		imports:   []string{"api/syntax", "api/v1alpha1", "controllers/translate", "dataplane/snapshot"},
-		libraries: []string{apimachinery, logr, "github.com/fsnotify/fsnotify", "github.com/goccy/go-yaml"},
+		imports: []string{
+			"api/syntax", "api/v1alpha1", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/translate",
+			"dataplane/snapshot",
+		},
+		libraries: []string{apimachinery, logr, "github.com/goccy/go-yaml"},
 	},
+	"controllers/standalone/certificates": {
+		imports:   []string{"controllers/standalone/files", "controllers/translate"},
+		libraries: []string{logr},
+	},
+	"controllers/standalone/files": {libraries: []string{logr, "github.com/fsnotify/fsnotify"}},
 	"controllers/translate": {
 		imports:   []string{"api/syntax", "api/v1alpha1", "dataplane/snapshot", "dataplane/filter", "dataplane/filter/*"},
 		libraries: []string{apimachinery},
 	},
+
+	"charts/gen": {libraries: []string{"github.com/goccy/go-yaml"}},
 
 	"dataplane": {
 		imports:   []string{"dataplane/*"},
@@ -111,10 +121,11 @@ var table = map[string]row{
 	"dataplane/upstream": {
 		imports: []string{
 			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
-			"dataplane/http2", "dataplane/telemetry",
+			"dataplane/http2", "dataplane/telemetry", "dataplane/upstream/budget",
 		},
 		libraries: []string{logr, sysUnix},
 	},
+	"dataplane/upstream/budget": {imports: []string{"dataplane/exchange"}},
 	"dataplane/health": {
 		imports:   []string{"dataplane/upstream", "dataplane/exchange", "dataplane/telemetry"},
 		libraries: []string{logr},

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
 
 // model is what the Go source says of the schema.
@@ -51,7 +51,7 @@ type fieldType struct {
 }
 
 // file is the field's key in a standalone file.
-func (f *fieldType) file() string { return v1alpha1.FileKey(f.json) }
+func (f *fieldType) file() string { return syntax.FileKey(f.json) }
 
 type limits struct {
 	min, max  *int64
