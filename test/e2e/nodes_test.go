@@ -75,7 +75,10 @@ func (c *cluster) lose(t *testing.T, how string, take, give []string) {
 
 	ports, one = c.load(t, c.through(stays)), c.load(t, straight)
 	ports.await(t, 1000)
-	ports.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
+	// Seen with conntrack on that node: the entry of a connection that was never answered lives for two minutes.
+	ports.stop(t, fmt.Sprintf("a node stays %s", how), loss{
+		gets: 20, posts: 20, why: "connections from a port that the node's connection tracking still takes for one to the lost replica",
+	})
 	one.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
 
 	ports, one = c.load(t, c.through(stays)), c.load(t, straight)
