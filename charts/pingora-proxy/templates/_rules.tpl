@@ -7,7 +7,7 @@
   resources: [proxyservices/status]
   verbs: [get, patch, update]
 - apiGroups: [""]
-  resources: [services, configmaps]
+  resources: [services]
   verbs: [get, list, watch]
 {{- if .Values.rbac.secrets }}
 - apiGroups: [""]
