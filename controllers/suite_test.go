@@ -131,6 +131,7 @@ func (s *spy) SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error 
 // A proxy is one replica: a Controller with a data plane, in this process.
 type proxy struct {
 	plane      *spy
+	metrics    *telemetry.Metrics // the plane's
 	controller *controllers.Controller
 	options    controllers.Options
 	end        func()
@@ -145,10 +146,10 @@ func (s *site) start(t testing.TB, change ...func(*controllers.Options)) *proxy 
 		t.Fatal(err)
 	}
 	log, told := quiet()
-	p := &proxy{plane: &spy{}}
+	p := &proxy{plane: &spy{}, metrics: telemetry.NewMetrics("test")}
 	var controller atomic.Pointer[controllers.Controller]
 	p.plane.DataPlane = dataplane.New(dataplane.Options{
-		Log: log, Metrics: telemetry.NewMetrics("test"),
+		Log: log, Metrics: p.metrics,
 		OnEjected: func(cluster string, endpoint netip.AddrPort) {
 			if c := controller.Load(); c != nil {
 				c.Ejected(cluster, endpoint)
