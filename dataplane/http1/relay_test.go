@@ -267,6 +267,7 @@ func BenchmarkExchange(b *testing.B) {
 // come late and mean something else.
 func TestWakeUpDoesNotEndTLS(t *testing.T) {
 	r := newRig(t, ServerOptions{})
+	t.Cleanup(func() { close(r.h.release) })
 	nc := r.dial("tls")
 	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
 		t.Fatal(err)
@@ -289,12 +290,12 @@ func TestWakeUpDoesNotEndTLS(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
-	close(r.h.release)
 }
 
 // TestSlowClientOverTLS: a client that takes nothing is cut off, and the end is not waited for.
 func TestSlowClientOverTLS(t *testing.T) {
 	r := newRig(t, ServerOptions{IdleTimeout: 100 * time.Millisecond})
+	t.Cleanup(func() { close(r.h.release) })
 	nc := r.dial("tls")
 	if _, err := io.WriteString(nc, "GET /wait"+get); err != nil {
 		t.Fatal(err)
@@ -306,6 +307,4 @@ func TestSlowClientOverTLS(t *testing.T) {
 	if !c.stuck {
 		t.Error("the end would be announced to a client that takes nothing: crypto/tls waits for that for five seconds")
 	}
-	close(r.h.release)
-	r.serving.Wait()
 }
