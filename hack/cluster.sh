@@ -7,7 +7,7 @@
 #   hack/cluster.sh kubectl ...      kubectl on it
 #   hack/cluster.sh kubeconfig FILE  write its kubeconfig
 #
-# KIND_CLUSTER       its name (pingora-proxy)
+# KIND_CLUSTER       its name (pingora-proxy), unless E2E_KUBECONFIG tells it
 # E2E_KUBECONFIG     the kubeconfig of a cluster that exists: it is used, and neither made nor removed
 # E2E_EXEC_PREFIX    what to put before commands that talk to it, such as `nsenter --net=/run/netns/dk`
 set -euo pipefail
@@ -21,6 +21,9 @@ if [[ -n ${E2E_KUBECONFIG:-} ]]; then
 		exit 1
 	fi
 	export KUBECONFIG=$E2E_KUBECONFIG
+	# kind names the context after the cluster: images are loaded into the one that is used.
+	context=$(sed -n 's/^current-context: kind-//p' "$E2E_KUBECONFIG")
+	cluster=${context:-$cluster}
 fi
 
 kind() {
