@@ -43,7 +43,7 @@ func (s *site) tlsSecret(t *testing.T, namespace, name, host string) []byte {
 
 // insecure takes any certificate for a name: which one comes is looked at.
 func insecure(name string) *tls.Config {
-	return &tls.Config{ServerName: name, InsecureSkipVerify: true} //nolint:gosec // self-signed
+	return &tls.Config{ServerName: name, InsecureSkipVerify: true}
 }
 
 // presented is who the certificate is for that an address has for a name, or the error of the handshake.

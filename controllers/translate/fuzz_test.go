@@ -29,7 +29,7 @@ func TestGeneratedObjects(t *testing.T) {
 	const objects = 10_000
 	var flawless, faulty, built, conflicts int
 	for seed := range uint64(objects) {
-		g := &generator{Rand: rand.New(rand.NewPCG(seed, 42)), madness: []float64{0, 0.02, 0.3}[seed%3]} //nolint:gosec // the same each time
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 42)), madness: []float64{0, 0.02, 0.3}[seed%3]}
 		s, problems := addYoungest(t, g, fmt.Sprintf("seed %d", seed))
 		if t.Failed() {
 			return
@@ -65,7 +65,7 @@ func FuzzObjects(f *testing.F) {
 		f.Add(data, seed%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, data []byte, mad bool) {
-		g := &generator{Rand: rand.New(&bytesSource{data: data}), madness: 0.02} //nolint:gosec // the fuzzer's choice
+		g := &generator{Rand: rand.New(&bytesSource{data: data}), madness: 0.02}
 		if mad {
 			g.madness = 0.3
 		}
