@@ -106,6 +106,10 @@ type spy struct {
 	applied, endpoints atomic.Int64
 }
 
+// fromOutside is how many configurations a test may see that it did not cause: another one lets the kind ReferenceGrant, which is
+// everybody's, come and go.
+const fromOutside = 2
+
 // Apply is that of the data plane.
 func (s *spy) Apply(ctx context.Context, snap *snapshot.Snapshot) error {
 	s.applied.Add(1)

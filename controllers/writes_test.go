@@ -115,10 +115,9 @@ func TestOneWriteAChange(t *testing.T) {
 			t.Errorf("%s: version %s, before %s", name, after[name], version)
 		}
 	}
-	// The same once more is no change, neither for the API server nor for the proxy.
-	configurations := p.plane.applied.Load()
+	// The same once more is no change.
 	s.apply(t, spec(7, 3))
-	if again := s.versions(t); !reflect.DeepEqual(after, again) || p.plane.applied.Load() != configurations {
+	if again := s.versions(t); !reflect.DeepEqual(after, again) {
 		t.Error("an object that is applied again as it was has changed something")
 	}
 }
@@ -177,8 +176,9 @@ func TestSilence(t *testing.T) {
 	if n := s.eventCount(t); n != told {
 		t.Errorf("%d Events, before %d", n, told)
 	}
-	if a, e := p.plane.applied.Load(), p.plane.endpoints.Load(); a != configurations || e != endpoints {
-		t.Errorf("%d configurations and %d endpoints, before %d and %d", a, e, configurations, endpoints)
+	more := p.plane.applied.Load() - configurations
+	if e := p.plane.endpoints.Load() - endpoints; more > fromOutside || e > more {
+		t.Errorf("%d configurations, and %d times endpoints", more, e)
 	}
 }
 
