@@ -47,7 +47,7 @@ func testPods(t *testing.T, c *cluster) {
 	c.rolledOut(t, space, "deployment/upstream")
 	c.programmed(t, 4)
 	// Each client has a request on its way.
-	l.stop(t, "the processes of half of the upstreams are killed", loss{posts: 4, why: "POSTs that had been sent to the killed processes"})
+	l.stop(t, "the processes of half of the upstreams are killed", loss{posts: 4, why: "which had been sent to the killed processes"})
 }
 
 // testRollout replaces all upstream pods, as a new version does.

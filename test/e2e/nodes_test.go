@@ -62,7 +62,7 @@ func (c *cluster) lose(t *testing.T, how string, take, give []string) {
 
 	// Requests that are at the lost endpoints when they go: each of the workers has one, and connections that were idle
 	// until then may cost a POST each until the endpoints are known to be gone.
-	inFlight := loss{posts: 16, why: "POSTs that had been sent to endpoints on that node: nobody can know whether they were carried out"}
+	inFlight := loss{posts: 16, why: "which had been sent to endpoints on that node: nobody can know whether they were carried out"}
 	unnoticed := loss{gets: -1, posts: -1, why: "what kube-proxy sends to the lost replica until the cluster has noticed"}
 
 	ports, one := c.load(t, c.through(stays)), c.load(t, straight)
@@ -77,7 +77,7 @@ func (c *cluster) lose(t *testing.T, how string, take, give []string) {
 	ports.await(t, 1000)
 	// Seen with conntrack on that node: the entry of a connection that was never answered lives for two minutes.
 	ports.stop(t, fmt.Sprintf("a node stays %s", how), loss{
-		gets: 20, posts: 20, why: "connections from a port that the node's connection tracking still takes for one to the lost replica",
+		gets: 20, posts: 20, why: "whose port the connection tracking of the node where they enter still takes for that of a connection to the lost replica",
 	})
 	one.stop(t, fmt.Sprintf("a node stays %s", how), loss{})
 
@@ -88,7 +88,7 @@ func (c *cluster) lose(t *testing.T, how string, take, give []string) {
 	c.rolledOut(t, space, "deployment/upstream")
 	c.programmed(t, 4)
 	ports.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{
-		gets: -1, posts: -1, why: "what kube-proxy sends to the replica on that node before it serves again",
+		gets: -1, posts: -1, why: "what kube-proxy sends to the replica on that node before it serves again, and its connection tracking to the one that was lost",
 	})
 	one.stop(t, fmt.Sprintf("a node that was %s comes back", how), loss{})
 }

@@ -96,5 +96,5 @@ func (l loss) text() string {
 	if len(bounds) == 0 {
 		return l.why
 	}
-	return strings.Join(bounds, ", ") + ": " + l.why
+	return "at most " + strings.Join(bounds, " and ") + ", " + l.why
 }
