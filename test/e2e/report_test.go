@@ -98,3 +98,22 @@ func (l loss) text() string {
 	}
 	return "at most " + strings.Join(bounds, " and ") + ", " + l.why
 }
+
+// What was lost stands out, and beside it what may be.
+func TestReport(t *testing.T) {
+	r := newReport(`{"serverVersion": {"gitVersion": "v1.2.3"}}`)
+	r.add(row{what: "nothing happens", entry: "NodePort", gets: 5, posts: 6})
+	r.add(row{what: "something", entry: "one replica", gets: 5, posts: 6, postsLost: 2, twice: 1, may: loss{posts: 3, why: "which were under way"}})
+	r.add(row{what: "anything", entry: "NodePort", gets: 5, getsLost: 4, may: loss{gets: -1, posts: -1, why: "what nobody answers"}})
+	text := r.text()
+	for _, want := range []string{
+		"\n| nothing happens | NodePort | 5 | 0 | 6 | 0 | 0 | nothing |\n",
+		"\n| something | one replica | 5 | 0 | 6 | **2** | 1 | at most 3 POSTs, which were under way |\n",
+		"\n| anything | NodePort | 5 | **4** | 0 | 0 | 0 | what nobody answers |\n",
+		"v1.2.3", "make e2e",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q:\n%s", want, text)
+		}
+	}
+}
