@@ -65,7 +65,7 @@ func TestObjectsWithoutEnd(t *testing.T) {
 	var renamed atomic.Int64
 	go func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			name := fmt.Sprintf("loop-%d", i)
+			name := fmt.Sprintf("zz-loop-%d", i) // younger also within one second
 			err := s.tryApply(ctx, proxyService(name, []string{
 				"bindAddress: '${host}:80', backends: [{service: {name: web, port: 80}}]",                                                                                 // shadowed
 				"bindAddress: '0.0.0.0:80', upstreams: ['127.0.0.1:80']",                                                                                                  // no address

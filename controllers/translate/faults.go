@@ -10,19 +10,22 @@ import (
 
 // A faults is what is wrong with a service, by what it keeps from being served.
 type faults struct {
-	refused bool           // its address or its hosts: there is no telling which requests are its own
-	whole   string         // something that every route needs
-	routes  map[int]string // something of one route
-	fields  []string
+	refused bool            // its address or its hosts: there is no telling which requests are its own
+	whole   string          // something that every route needs
+	routes  map[int]string  // something of one route
+	fields  map[string]bool // that are wrong, and, being false, those that they are below
 }
 
 // sort reports the faults of a service, and says what they spoil.
 func (t *translation) sort(index int, in *Service) faults {
-	f := faults{routes: map[int]string{}}
+	f := faults{routes: map[int]string{}, fields: map[string]bool{}}
 	for _, e := range in.Faults {
 		at := strings.TrimPrefix(strings.TrimPrefix(e.Field, "spec"), ".")
 		p := Problem{Service: index, Field: at, Reason: ReasonInvalid, Message: e.Detail}
-		f.fields = append(f.fields, at)
+		f.fields[at] = true
+		for outer := range enclosing(at) {
+			f.fields[outer] = f.fields[outer] // which puts it there
+		}
 		message := fmt.Sprintf("%s: %s", at, e.Detail)
 		var route int
 		switch n, _ := fmt.Sscanf(at, "routes[%d]", &route); {
@@ -52,12 +55,26 @@ func (f *faults) of(route int) string {
 // at says whether something is wrong with a field, below it, or with a list that it is in: nobody looks at the items of one
 // that is too long.
 func (f *faults) at(field string) bool {
-	for _, wrong := range f.fields {
-		if under(wrong, field) || under(field, wrong) {
+	if _, found := f.fields[field]; found {
+		return true
+	}
+	for outer := range enclosing(field) {
+		if f.fields[outer] {
 			return true
 		}
 	}
 	return false
+}
+
+// enclosing are the fields that a field is below.
+func enclosing(field string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := len(field) - 1; i > 0; i-- {
+			if (field[i] == '.' || field[i] == '[') && !yield(field[:i]) {
+				return
+			}
+		}
+	}
 }
 
 func under(field, outer string) bool {

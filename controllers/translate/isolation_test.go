@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -313,5 +315,35 @@ func TestAddressesOfTheProcess(t *testing.T) {
 		if got := len(problems) == 1 && problems[0].Reason == translate.ReasonListenerConflict && problems[0].Holder == -1; got != c.refused || len(s.Listeners) == 0 != c.refused {
 			t.Errorf("%s beside %s: %+v", c.wanted, c.metrics, problems)
 		}
+	}
+}
+
+// An object in which as much is wrong as fits holds nobody up: what is wrong is looked up, not searched for.
+func TestFaultsWithoutEnd(t *testing.T) {
+	s := spec("a", "0.0.0.0:80")
+	kind, bad := v1alpha1.PathMatchRegex, "(("
+	for i := range 400 {
+		r := v1alpha1.Route{Name: fmt.Sprintf("r%d", i), Hosts: []string{fmt.Sprintf("h%d.example", i)}}
+		for range 64 {
+			r.Matches = append(r.Matches, v1alpha1.Match{Path: &v1alpha1.PathMatch{Type: &kind, Value: &bad}})
+		}
+		s.Spec.Routes = append(s.Spec.Routes, r)
+	}
+	s.Spec.SetDefaults(v1alpha1.FromCluster)
+	s.Faults = s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	in := input(s, spec("b", "0.0.0.0:81"))
+	in.World = guest()
+	done := make(chan *snapshot.Snapshot, 1)
+	go func() {
+		out, _ := translate.Translate(in)
+		done <- out
+	}()
+	select {
+	case out := <-done:
+		if n := len(out.Listeners[0].Routes); n != 401 || out.Listeners[0].Routes[0].Invalid == "" || len(out.Listeners[1].Routes) != 1 {
+			t.Errorf("%d routes", n)
+		}
+	case <-time.After(20 * time.Second): // far longer than it takes on a busy machine
+		t.Fatal("the translation does not come to its end")
 	}
 }
