@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -39,7 +40,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	ctrl.SetLogger(logr.Discard()) // the first one is kept for good, and no test lasts that long
+	_ = flag.Set("test.parallel", "8") // it exists; the tests wait most of the time, for what happens every five seconds
+	ctrl.SetLogger(logr.Discard())     // the first one is kept for good, and no test lasts that long
 	// A watch of metadata that is stopped while something is on its way keeps a goroutine: controller-runtime passes it
 	// through a watch.Filter, which goes on sending to nobody.
 	os.Exit(kube.Main(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop")))
