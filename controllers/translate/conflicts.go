@@ -22,6 +22,7 @@ type holder struct {
 func (t *translation) claims(in Input) {
 	t.refused = map[int]bool{}
 	t.requests = map[request]claim{}
+	t.yields = map[*snapshot.Route]bool{}
 	for _, g := range []struct {
 		name    string
 		address *string
@@ -137,6 +138,9 @@ type claim struct {
 	field   string
 	route   string // its name; empty: what no route of the service takes
 	name    string // for messages
+
+	// weak, if it is set, is a route that cannot be built and takes more than it was meant to. It yields to what others want.
+	weak *snapshot.Route
 }
 
 // shadowed says whether a part or all of the requests of this match are taken already, and by whom; what is new belongs
@@ -149,8 +153,11 @@ func (t *translation) shadowed(address string, hosts []string, m snapshot.Match,
 	for _, h := range hosts {
 		key := request{address, h, spell(m)}
 		if c, ok := t.requests[key]; ok {
-			other, part = c, true
-			continue
+			if c.weak == nil || mine.weak != nil || c.service == mine.service {
+				other, part = c, true
+				continue
+			}
+			t.yields[c.weak] = true
 		}
 		all = false
 		t.requests[key] = mine

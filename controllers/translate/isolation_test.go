@@ -3,6 +3,7 @@ package translate_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -345,5 +346,61 @@ func TestFaultsWithoutEnd(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second): // far longer than it takes on a busy machine
 		t.Fatal("the translation does not come to its end")
+	}
+}
+
+// A route that cannot be built refuses more than it was meant to take, but nothing that is another object's, be that one
+// younger: to break an object must not break others.
+func TestWhatIsBrokenYields(t *testing.T) {
+	kind, expr := v1alpha1.PathMatchRegex, "(("
+	own := []v1alpha1.Backend{{Address: "10.0.0.8:80"}}
+	served := route("r", "/r")
+	served.Backends = own
+	unmatched := v1alpha1.Route{Name: "r", Backends: own, Matches: []v1alpha1.Match{{Path: &v1alpha1.PathMatch{Type: &kind, Value: &expr}}}}
+	never := &v1alpha1.Timeouts{ConnectMs: new(int32(-1))}
+	for name, c := range map[string]struct {
+		spec  v1alpha1.ProxyServiceSpec
+		holds bool // it keeps what the younger one wants
+	}{
+		"a bad match":      {spec: v1alpha1.ProxyServiceSpec{Backends: own, Routes: []v1alpha1.Route{unmatched}}},
+		"bad hosts":        {spec: v1alpha1.ProxyServiceSpec{Routes: []v1alpha1.Route{{Name: "r", Hosts: []string{"b a"}, Backends: own}}}},
+		"no default route": {spec: v1alpha1.ProxyServiceSpec{Timeouts: never, Routes: []v1alpha1.Route{served}}},
+		"a default route":  {spec: v1alpha1.ProxyServiceSpec{Timeouts: never, Backends: own}, holds: true},
+		"a bad filter":     {spec: v1alpha1.ProxyServiceSpec{Routes: []v1alpha1.Route{{Name: "r", Backends: own, Filters: []v1alpha1.Filter{{}}}}}, holds: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.spec.Name, c.spec.BindAddress, c.spec.Hosts = "old", "0.0.0.0:80", []string{"a.example"}
+			c.spec.SetDefaults(v1alpha1.FromCluster)
+			old := translate.Service{Namespace: "team", Name: "old", Spec: c.spec, Faults: c.spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)}
+			if len(old.Faults) == 0 {
+				t.Fatal("nothing is wrong with it")
+			}
+			young := spec("young", "0.0.0.0:80")
+			young.Spec.Hosts = []string{"a.example"}
+			both, alone := input(old, young), input(young)
+			both.World, alone.World = guest(), guest()
+			s, problems := translate.Translate(both)
+			compile(t, s)
+			lost := slices.ContainsFunc(problems, func(p translate.Problem) bool { return p.Service == 1 })
+			routes := s.Listeners[0].Routes
+			if c.holds {
+				if !lost || len(routes) != 1 || routes[0].Invalid == "" {
+					t.Errorf("the routes are %+v, the problems %+v", routes, problems)
+				}
+				return
+			}
+			without, _ := translate.Translate(alone)
+			if want := without.Listeners[0].Routes[0]; lost || !reflect.DeepEqual(routes[0], want) && !reflect.DeepEqual(routes[1], want) {
+				t.Errorf("the younger one has not what it would have alone: %+v, the problems %+v", routes, problems)
+			}
+			for i, r := range routes { // behind the younger one, and in front of nothing of its own
+				if r.Service.Name == "old" && (r.Invalid == "" || i == 0 && r.Name != "r" || len(r.Clusters) > 0) {
+					t.Errorf("route %d is %+v", i, r)
+				}
+			}
+			if last := routes[len(routes)-1]; last.Service.Name != "old" {
+				t.Errorf("the last route is %+v", last)
+			}
+		})
 	}
 }

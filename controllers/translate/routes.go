@@ -45,6 +45,9 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 			field += "." + index("matches", j)
 		}
 		mine := claim{service: service, field: field, route: spec.Name, name: fmt.Sprintf("route `%s` of service `%s`", spec.Name, in.Owner())}
+		if faults.at(at+".hosts") || faults.at(at+"."+index("matches", j)) {
+			mine.weak = r
+		}
 		other, part, all := t.shadowed(address, hosts, m, mine)
 		if part {
 			t.problem(Problem{
@@ -82,8 +85,9 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	return r
 }
 
-// defaultRoute takes what no other route of the service takes, if there is anything to forward it to.
-func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service, address string) *snapshot.Route {
+// defaultRoute takes what no other route of the service takes, if there is anything to forward it to. forwards says whether
+// there was, before what is wrong with the service was left out.
+func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service, address string, forwards bool) *snapshot.Route {
 	wrong := t.faults[service].whole
 	if len(in.Spec.Upstreams) == 0 && len(in.Spec.Backends) == 0 && wrong == "" {
 		return nil
@@ -100,6 +104,9 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 		hosts = []string{"*"}
 	}
 	r := t.newRoute(in, s, name)
+	if !forwards {
+		mine.weak = r
+	}
 	for _, h := range hosts {
 		other, taken, _ := t.shadowed(address, []string{h}, snapshot.Match{}, mine)
 		switch {

@@ -30,6 +30,8 @@ type Service struct {
 	Spec            v1alpha1.ProxyServiceSpec
 	Certificates    []Certificate   // as spec.tlsConfig.certificates lists them
 	Faults          field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
+
+	digest [sha256.Size]byte // of a sealed one
 }
 
 // Owner names the service in IDs: namespace/name, or the name alone in a file.
@@ -61,6 +63,9 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 	for i := range in.Services {
 		t.service(i, &in.Services[i])
 	}
+	for _, l := range t.out.Listeners { // of equal ones the first is taken
+		slices.SortStableFunc(l.Routes, func(a, b *snapshot.Route) int { return t.yielding(a) - t.yielding(b) })
+	}
 	return t.out, t.problems
 }
 
@@ -74,7 +79,15 @@ type translation struct {
 	holders   []holder     // of addresses
 	listeners map[netip.AddrPort]*snapshot.Listener
 	requests  map[request]claim
-	clusters  map[string]bool // by ID
+	yields    map[*snapshot.Route]bool // weak routes of whose requests others want some
+	clusters  map[string]bool          // by ID
+}
+
+func (t *translation) yielding(r *snapshot.Route) int {
+	if t.yields[r] {
+		return 1
+	}
+	return 0
 }
 
 func (t *translation) service(index int, in *Service) {
@@ -82,6 +95,7 @@ func (t *translation) service(index int, in *Service) {
 		return
 	}
 	f := &t.faults[index]
+	forwards := len(in.Spec.Upstreams)+len(in.Spec.Backends) > 0
 	if f.whole != "" {
 		in = sound(in)
 	}
@@ -122,7 +136,7 @@ func (t *translation) service(index int, in *Service) {
 			l.Routes = append(l.Routes, r)
 		}
 	}
-	if r := t.defaultRoute(index, in, service, l.Address); r != nil {
+	if r := t.defaultRoute(index, in, service, l.Address, forwards); r != nil {
 		l.Routes = append(l.Routes, r)
 	}
 }
@@ -144,19 +158,37 @@ func accessLog(a v1alpha1.AccessLog) snapshot.AccessLog {
 	return snapshot.AccessLog{Path: *a.Path, Format: string(*a.Format), SamplePercent: float64(*a.SamplePercent)}
 }
 
-// hash tells configurations apart. It covers what was configured, not what follows from it.
+// hash tells configurations apart. It covers what was configured, not what follows from it or surrounds it.
 func hash(in Input) string {
-	in.World = nil // what surrounds the configuration
-	in.Services = slices.Clone(in.Services)
+	h := sha256.New()
+	sum := digest(in.Globals)
+	h.Write(sum[:])
 	for i := range in.Services {
-		in.Services[i].Certificates = nil // found where the configuration says
+		s := &in.Services[i]
+		if sum = s.digest; sum == ([sha256.Size]byte{}) {
+			sum = s.sum()
+		}
+		h.Write(sum[:])
 	}
-	text, err := json.Marshal(in)
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+// Seal says that the service will not change any more. One that is translated again and again is then read once for the hash.
+func (s *Service) Seal() { s.digest = s.sum() }
+
+func (s *Service) sum() [sha256.Size]byte {
+	return digest(struct {
+		Namespace, Name string
+		Spec            *v1alpha1.ProxyServiceSpec
+	}{s.Namespace, s.Name, &s.Spec})
+}
+
+func digest(plain any) [sha256.Size]byte {
+	text, err := json.Marshal(plain)
 	if err != nil {
-		return "" // plain data always marshals
+		return [sha256.Size]byte{} // plain data always marshals
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:6])
+	return sha256.Sum256(text)
 }
 
 func ms(n *int32) time.Duration   { return time.Duration(deref(n)) * time.Millisecond }

@@ -291,3 +291,26 @@ func TestBadRouteFailsAlone(t *testing.T) {
 		t.Errorf("routes: %+v", routes)
 	}
 }
+
+// A sealed service is the same configuration as one that is not, and another one than before after a change.
+func TestSealedServicesHaveTheSameHash(t *testing.T) {
+	in := translate.Input{Services: []translate.Service{{Namespace: "shop", Name: "web"}}}
+	in.Globals.SetDefaults()
+	web := &in.Services[0]
+	web.Spec.BindAddress = "0.0.0.0:80"
+	web.Spec.SetDefaults(v1alpha1.FromCluster)
+	hash := func() string {
+		s, _ := translate.Translate(in)
+		return s.Hash
+	}
+	open := hash()
+	web.Seal()
+	if sealed := hash(); sealed != open {
+		t.Errorf("%s, and %s when it is sealed", open, sealed)
+	}
+	web.Spec.BindAddress = "0.0.0.0:81"
+	web.Seal()
+	if changed := hash(); changed == open {
+		t.Errorf("a change leaves the hash at %s", changed)
+	}
+}
