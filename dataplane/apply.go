@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -16,6 +17,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
 // idleGrace is how long a kept-alive client connection may stay silent when its listener goes; see http1.Server.Drain.
@@ -83,7 +85,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		}
 	})
 	d.metrics.KeepRoutes(metrics)
-	d.checker.Sync(d.clusters.All())
+	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
 	d.gate.SetLimit(s.Limits.MaxConnections)
 	d.secure(s, opened, table)
 	for _, l := range s.Listeners {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
 // resolved is told that a cluster's name has new addresses. It must not wait for Apply, which may be waiting for this
@@ -33,27 +34,25 @@ func (d *DataPlane) eachUpstream(yield func(upstream string, healthy bool)) {
 
 // Health counts the endpoints of each service, by Cluster.Service. One that several clusters of a service have counts once.
 func (d *DataPlane) Health() map[string]snapshot.Health {
-	type key struct {
-		service string
-		addr    netip.AddrPort
+	clusters := make(map[string][]*upstream.Cluster)
+	for _, c := range d.clusters.All() {
+		service := c.Settings().Service
+		clusters[service] = append(clusters[service], c)
 	}
-	serving := make(map[key]bool)
-	for _, cluster := range d.clusters.Status() {
-		for _, e := range cluster.Endpoints {
-			if e.Weight > 0 {
-				k := key{cluster.Service, e.Addr}
-				serving[k] = serving[k] || e.Serving
+	counts := make(map[string]snapshot.Health, len(clusters))
+	serving := make(map[netip.AddrPort]bool) // of one service: thousands of endpoints are counted every few seconds
+	for service, own := range clusters {
+		clear(serving)
+		for _, c := range own {
+			c.EachWeighted(func(addr netip.AddrPort, ok bool) { serving[addr] = serving[addr] || ok })
+		}
+		h := snapshot.Health{Total: len(serving)}
+		for _, ok := range serving {
+			if ok {
+				h.Healthy++
 			}
 		}
-	}
-	counts := make(map[string]snapshot.Health)
-	for k, ok := range serving {
-		h := counts[k.service]
-		h.Total++
-		if ok {
-			h.Healthy++
-		}
-		counts[k.service] = h
+		counts[service] = h
 	}
 	return counts
 }

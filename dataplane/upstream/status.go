@@ -65,3 +65,14 @@ func (c *Cluster) Status() ClusterStatus {
 	}
 	return status
 }
+
+// EachWeighted calls yield with every endpoint that has a weight, and whether it can serve now. yield must not call the cluster.
+func (c *Cluster) EachWeighted(yield func(addr netip.AddrPort, serving bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.set.Load().members {
+		if m.weight > 0 {
+			yield(m.endpoint.addr, m.endpoint.available())
+		}
+	}
+}
