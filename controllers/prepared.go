@@ -34,6 +34,7 @@ func prepare(p *v1alpha1.ProxyService) *prepared {
 	out.service = translate.Service{Namespace: p.Namespace, Name: p.Name}
 	out.service.Faults = check(spec, p.Name)
 	out.service.Spec = *spec
+	out.service.Seal()
 	return out
 }
 
