@@ -229,7 +229,7 @@ func (f *fleet) startKwok(t *testing.T, program string) {
 	go func() { f.kwok <- command.Wait() }()
 	t.Cleanup(func() {
 		cancel()
-		<-f.kwok // it was killed: that is the error
+		<-f.kwok //nolint:errcheck // it was killed: that is the error
 	})
 }
 
