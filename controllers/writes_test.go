@@ -3,7 +3,9 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 
@@ -91,8 +93,8 @@ func TestOneWriteAChange(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	s.web(t, "web", 1)
-	p := s.start(t)
-	s.awaitReady(t, p)
+	var asked tap
+	s.awaitReady(t, s.start(t, asked.option))
 	h := s.follow(t)
 	spec := func(i, version int) string {
 		return proxyService(fmt.Sprintf("shop-%d", i), fmt.Sprintf("hosts: [v%d.s%d.example], ", version, i)+backends(80, "{service: {name: web, port: 80}}"))
@@ -108,6 +110,13 @@ func TestOneWriteAChange(t *testing.T) {
 	for version := range 3 {
 		s.apply(t, spec(7, version+1))
 		written(t, h.of(t, s.awaitProgrammed(t, "shop-7")))
+	}
+	versions := 0 // that statuses made: the others are four specs of one object, and one of each of the rest
+	for i := range objects {
+		versions += len(h.of(t, s.get(t, fmt.Sprintf("shop-%d", i))))
+	}
+	if n := asked.statuses(); n != versions-objects-3 {
+		t.Errorf("%d writes have made %d versions", n, versions-objects-3)
 	}
 	after := s.versions(t)
 	for name, version := range before {
@@ -141,7 +150,8 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	h := s.follow(t)
-	p := s.start(t)
+	var asked tap
+	p := s.start(t, asked.option)
 	s.web(t, "web", 2)
 	s.apply(t, proxyService("good", backends(80, "{service: {name: web, port: 80}}")))
 	s.apply(t, proxyService("bad", backends(81, "{service: {name: nobody, port: 80}}")))
@@ -162,7 +172,7 @@ func TestSilence(t *testing.T) {
 	s.awaitEvent(t, "good", "Normal", "Accepted", "")
 	s.awaitRenewals(t, 1) // the replica's Lease tells of the last status, too
 
-	before, told := s.versions(t), s.eventCount(t)
+	before, told, wrote := s.versions(t), s.eventCount(t), asked.writes()
 	configurations, endpoints := p.plane.applied.Load(), p.plane.endpoints.Load()
 	s.awaitRenewals(t, 2)
 	if after := s.versions(t); !reflect.DeepEqual(before, after) {
@@ -176,10 +186,18 @@ func TestSilence(t *testing.T) {
 	if n := s.eventCount(t); n != told {
 		t.Errorf("%d Events, before %d", n, told)
 	}
+	if n := asked.writes(); n != wrote {
+		t.Errorf("the API server was asked for %d writes, which change nothing", n-wrote)
+	}
 	more := p.plane.applied.Load() - configurations
 	if e := p.plane.endpoints.Load() - endpoints; more > fromOutside || e > more {
 		t.Errorf("%d configurations, and %d times endpoints", more, e)
 	}
+}
+
+// writes counts what the API server was asked to write, but for Leases. It need not have changed anything.
+func (p *tap) writes() int {
+	return p.count(func(c call) bool { return c.method != http.MethodGet && !strings.Contains(c.path, "/leases") })
 }
 
 func (s *site) eventCount(t *testing.T) int {
