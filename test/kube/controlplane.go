@@ -179,7 +179,7 @@ func (p *ControlPlane) stop() error {
 	p.stopControllers()
 	errs := []error{p.kill("kube-apiserver"), p.kill("etcd")}
 	if p.env != nil {
-		errs = append(errs, p.env.Stop())
+		errs = append(errs, within(Patience, p.env.Stop)) // it may not have noticed yet that both have ended
 	}
 	for _, f := range p.logs {
 		errs = append(errs, f.Close())
