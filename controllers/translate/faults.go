@@ -24,7 +24,9 @@ func (t *translation) sort(index int, in *Service) faults {
 		p := Problem{Service: index, Field: at, Reason: ReasonInvalid, Message: e.Detail}
 		f.fields[at] = true
 		for outer := range enclosing(at) {
-			f.fields[outer] = f.fields[outer] // which puts it there
+			if !f.fields[outer] {
+				f.fields[outer] = false
+			}
 		}
 		message := fmt.Sprintf("%s: %s", at, e.Detail)
 		var route int
