@@ -140,6 +140,9 @@ func TestCertificates(t *testing.T) {
 	s.awaitProgrammed(t, "steady")
 	// What becomes of one host's certificate is nothing to the other host, nor to whom its connections are open.
 	steady := openLine(t, s.at(443), steadyHost)
+	if err := steady.ask(steadyHost); err != nil {
+		t.Fatal(err)
+	}
 	load := traffic.Start(t, traffic.Options{Addr: s.at(443), TLS: trusting(steadyHost), Workers: 2, FreshPercent: 30})
 
 	// It is not there yet; it comes; it is replaced, and open connections stay.
@@ -168,7 +171,7 @@ func TestCertificates(t *testing.T) {
 		"not PEM":             {corev1.TLSCertKey: []byte("x"), corev1.TLSPrivateKeyKey: []byte("y")},
 		"the key of another":  {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: secret.Data[corev1.TLSPrivateKeyKey]},
 		"an empty key":        {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: nil},
-		"an empty certficate": {corev1.TLSCertKey: nil, corev1.TLSPrivateKeyKey: good[corev1.TLSPrivateKeyKey]},
+		"an empty certificate": {corev1.TLSCertKey: nil, corev1.TLSPrivateKeyKey: good[corev1.TLSPrivateKeyKey]},
 	} {
 		t.Log(what)
 		s.change(t, secret, func() { secret.Data = data })
