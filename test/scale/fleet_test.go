@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,8 @@ func (f *fleet) startKwok(t *testing.T, program string) {
 	command := exec.CommandContext(ctx, program, "--kubeconfig="+f.Kubeconfig(), "--cidr=10.98.0.1/16", "--config=testdata/kwok.yaml",
 		"--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake", "--node-lease-duration-seconds=0", "--v=ERROR")
 	command.Env = append(os.Environ(), "HOME="+t.TempDir())
-	command.Stdout, command.Stderr = os.Stdout, os.Stderr
+	var said bytes.Buffer // which tells of every pod that it meets twice
+	command.Stdout, command.Stderr = &said, &said
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := command.Start(); err != nil {
 		cancel()
@@ -230,6 +232,9 @@ func (f *fleet) startKwok(t *testing.T, program string) {
 	t.Cleanup(func() {
 		cancel()
 		<-f.kwok //nolint:errcheck // it was killed: that is the error
+		if t.Failed() {
+			t.Logf("kwok has said:\n%s", said.Bytes()[max(0, said.Len()-4<<10):])
+		}
 	})
 }
 

@@ -5,10 +5,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
 	"github.com/pingora-proxy/pingora-proxy/test/kube"
 )
 
-func TestMain(m *testing.M) { os.Exit(kube.Main(m)) }
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // it complains when there is none
+	os.Exit(kube.Main(m))
+}
 
 // A size is how much there is to measure.
 type size struct {
