@@ -19,37 +19,6 @@ import (
 
 // The objects that translate's tests make never reach an API server. These are what one lets pass.
 
-// An object as large as the API server takes holds nobody up, and is served itself.
-func TestLargestObject(t *testing.T) {
-	t.Parallel()
-	s := newSite(t)
-	s.start(t)
-	s.web(t, "web", 1)
-	s.apply(t, shop(1))
-	s.awaitProgrammed(t, "shop")
-	var text strings.Builder
-	text.WriteString("bindAddress: '${host}:81', backends: [{service: {name: web, port: 80}}], routes: [")
-	const routes = 500
-	filler := strings.Repeat("x", 1000)
-	for i := range routes {
-		fmt.Fprintf(&text, "\n  {name: r%d, matches: [{path: {value: /r%d}}], filters: [{requestHeaders: {set: {X-A: %s, X-B: %s}}}]},", i, i, filler, filler)
-	}
-	text.WriteString("]")
-	if text.Len() < 1<<20 {
-		t.Fatalf("it has only %d bytes", text.Len())
-	}
-	s.apply(t, proxyService("large", text.String()))
-	s.apply(t, shop(2))
-	s.awaitProgrammed(t, "shop")
-	large := s.awaitProgrammed(t, "large")
-	if got := ask(s.at(81), fmt.Sprintf("any/r%d", routes-1)); got != "200 web-1" {
-		t.Error(got)
-	}
-	if n := len(large.Status.Routes); n != routes && n != 0 { // none where the object would be larger than one may be
-		t.Errorf("the status tells of %d routes", n)
-	}
-}
-
 // Objects that come and go under ever new names, each with something wrong, cost a request nothing, and a change of another
 // object not its turn.
 func TestObjectsWithoutEnd(t *testing.T) {
