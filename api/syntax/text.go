@@ -1,8 +1,10 @@
 package syntax
 
 import (
+	"fmt"
 	"net"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 )
@@ -17,15 +19,46 @@ func Token(s string) bool {
 	return s != ""
 }
 
+// MaxRegexSize is how many instructions a regular expression may have, compiled. RE2 takes time in proportion to them, for each
+// byte that it is shown: `(x?){1000}`, repeated, keeps a request busy for a minute.
+const MaxRegexSize = 1000
+
 // CheckRegex says what is wrong with an RE2 expression.
 func CheckRegex(s string) string {
 	if s == "" {
 		return "must be a regular expression"
 	}
-	if _, err := regexp.Compile(s); err != nil {
+	size, err := RegexSize(s)
+	if err != nil {
 		return "invalid regular expression: " + strings.TrimPrefix(err.Error(), "error parsing regexp: ")
 	}
+	if size > MaxRegexSize {
+		return fmt.Sprintf("is too large a regular expression: it must compile to at most %d instructions, and would to %d", MaxRegexSize, size)
+	}
 	return ""
+}
+
+// RegexSize tells about how many instructions an RE2 expression compiles to, without compiling it.
+func RegexSize(s string) (int, error) {
+	parsed, err := syntax.Parse(s, syntax.Perl)
+	if err != nil {
+		return 0, err
+	}
+	return size(parsed), nil
+}
+
+func size(re *syntax.Regexp) int {
+	n := 1
+	if re.Op == syntax.OpLiteral {
+		n = len(re.Rune)
+	}
+	for _, sub := range re.Sub {
+		n += size(sub)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min+1, re.Max) // Max is -1 where there is none
+	}
+	return n
 }
 
 // CheckTarget says what is wrong with a path that is sent as it stands.

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -101,6 +102,51 @@ func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorLi
 			names[name] = true
 		}
 		errs = append(errs, s.Routes[i].validate(at, s.Hosts, from)...)
+	}
+	if from == FromCluster {
+		errs = append(errs, s.checkWork(child(path, "routes"))...)
+	}
+	return errs
+}
+
+// What one object of a cluster may make of the others' time: every change compiles all of it, and a request may meet
+// each of its expressions.
+const (
+	maxRegexWork  = 20000 // instructions of all regular expressions
+	maxConditions = 16384 // matches, once for each host
+)
+
+func (s *ProxyServiceSpec) checkWork(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	work, conditions := 0, 0
+	count := func(pattern *string) {
+		if pattern != nil {
+			size, _ := syntax.RegexSize(*pattern) // a faulty one is reported where it stands
+			work += size
+		}
+	}
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		conditions += max(1, cmp.Or(len(r.Hosts), len(s.Hosts))) * max(1, len(r.Matches))
+		for j := range r.Matches {
+			m := &r.Matches[j]
+			if m.Path != nil && deref(m.Path.Type) == PathMatchRegex {
+				count(m.Path.Value)
+			}
+			for _, list := range [][]ValueMatch{m.Headers, m.Query} {
+				for k := range list {
+					if deref(list[k].Type) == ValueMatchRegex {
+						count(list[k].Value)
+					}
+				}
+			}
+		}
+	}
+	if work > maxRegexWork {
+		errs = append(errs, invalid(path, work, fmt.Sprintf("must have regular expressions of at most %d instructions together, has %d", maxRegexWork, work)))
+	}
+	if conditions > maxConditions {
+		errs = append(errs, invalid(path, conditions, fmt.Sprintf("must have at most %d matches, each counted for every host, has %d", maxConditions, conditions)))
 	}
 	return errs
 }

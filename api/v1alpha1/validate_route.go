@@ -263,8 +263,8 @@ func (r *Route) checkGroups(template string) string {
 			return "a dollar sign must be written as `$$`"
 		}
 		for _, m := range r.Matches {
-			if m.Path.Value == nil {
-				continue // missing, and reported as such
+			if m.Path.Value == nil || syntax.CheckRegex(*m.Path.Value) != "" {
+				continue // missing or faulty, and reported as such
 			}
 			re, err := regexp.Compile(*m.Path.Value)
 			if err == nil && (group < 1 || group > re.NumSubexp()) {

@@ -33,6 +33,9 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 		weight := uint32(max(0, deref(b.Weight)))
 		backup := deref(b.Role) == v1alpha1.RoleBackup
 		id := clusterID(of.id, backup, to.name())
+		if !to.plain.IsValid() { // all routes of the object share it, with its checks and connections
+			id = clusterID(in.Owner(), backup, to.name())
+		}
 		i, ok := at[id]
 		if !ok {
 			i = len(out)

@@ -150,8 +150,9 @@ func (t *translation) shadowed(address string, hosts []string, m snapshot.Match,
 		hosts = []string{"*"}
 	}
 	all = true
+	spelt := spell(m)
 	for _, h := range hosts {
-		key := request{address, h, spell(m)}
+		key := request{address, h, spelt}
 		if c, ok := t.requests[key]; ok {
 			if c.weak == nil || mine.weak != nil || c.service == mine.service {
 				other, part = c, true

@@ -323,7 +323,7 @@ func TestAddressesOfTheProcess(t *testing.T) {
 func TestFaultsWithoutEnd(t *testing.T) {
 	s := spec("a", "0.0.0.0:80")
 	kind, bad := v1alpha1.PathMatchRegex, "(("
-	for i := range 400 {
+	for i := range 250 {
 		r := v1alpha1.Route{Name: fmt.Sprintf("r%d", i), Hosts: []string{fmt.Sprintf("h%d.example", i)}}
 		for range 64 {
 			r.Matches = append(r.Matches, v1alpha1.Match{Path: &v1alpha1.PathMatch{Type: &kind, Value: &bad}})
@@ -341,7 +341,7 @@ func TestFaultsWithoutEnd(t *testing.T) {
 	}()
 	select {
 	case out := <-done:
-		if n := len(out.Listeners[0].Routes); n != 401 || out.Listeners[0].Routes[0].Invalid == "" || len(out.Listeners[1].Routes) != 1 {
+		if n := len(out.Listeners[0].Routes); n != 251 || out.Listeners[0].Routes[0].Invalid == "" || len(out.Listeners[1].Routes) != 1 {
 			t.Errorf("%d routes", n)
 		}
 	case <-time.After(time.Minute): // far longer than it takes on a busy machine

@@ -63,22 +63,39 @@ func (p *Policy) allowsPort(port uint16) bool {
 }
 
 // Local says whether an address is this machine, its link, or where clouds serve the credentials of a machine: what no
-// object of a cluster is to reach through the proxy.
+// object of a cluster is to reach through the proxy. An IPv6 address that stands for an IPv4 one counts as that.
 func Local(ip netip.Addr) bool {
-	ip = ip.Unmap().WithZone("") // a zone makes no other address of these
-	if translated := ip.As16(); ip.Is6() && [12]byte(translated[:12]) == [12]byte{0x00, 0x64, 0xff, 0x9b} {
-		ip = netip.AddrFrom4([4]byte(translated[12:])) // NAT64, RFC 6052
-	}
+	ip = embedded(ip.Unmap().WithZone("")) // a zone makes no other address of these
 	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() ||
 		ip.Is4() && ip.As4()[0] == 0 ||
-		slices.Contains(metadataServices(), ip)
+		slices.ContainsFunc(metadataServices(), func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// metadataServices are the addresses of clouds' metadata services that are not link-local: of AWS over IPv6, of Google over
-// IPv6, of Alibaba Cloud, of Azure (its WireServer), and of Oracle Cloud.
-func metadataServices() []netip.Addr {
-	return []netip.Addr{
-		netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd20:ce::254"), netip.MustParseAddr("100.100.100.200"),
-		netip.MustParseAddr("168.63.129.16"), netip.MustParseAddr("192.0.0.192"),
+// metadataServices are those of clouds that are not link-local: of AWS and of Google over IPv6, of Alibaba Cloud, of Azure
+// (its WireServer), and of Oracle Cloud.
+func metadataServices() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("fd00:ec2::/32"), netip.MustParsePrefix("fd20:ce::254/128"), netip.MustParsePrefix("100.100.100.200/32"),
+		netip.MustParsePrefix("168.63.129.16/32"), netip.MustParsePrefix("192.0.0.192/32"),
 	}
+}
+
+// embedded is the IPv4 address that an IPv6 one is translated to on its way, or the address itself: NAT64 (RFC 6052, RFC
+// 8215), 6to4 (RFC 3056), and the IPv4-compatible addresses of old (RFC 4291, section 2.5.5.1).
+func embedded(ip netip.Addr) netip.Addr {
+	b := ip.As16()
+	at := -1
+	switch {
+	case ip.Is4():
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(ip), netip.MustParsePrefix("64:ff9b:1::/48").Contains(ip):
+		at = 12
+	case netip.MustParsePrefix("2002::/16").Contains(ip):
+		at = 2
+	case netip.MustParsePrefix("::/96").Contains(ip) && !ip.IsLoopback() && !ip.IsUnspecified():
+		at = 12
+	}
+	if at < 0 {
+		return ip
+	}
+	return netip.AddrFrom4([4]byte(b[at : at+4]))
 }
