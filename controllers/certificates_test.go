@@ -168,9 +168,9 @@ func TestCertificates(t *testing.T) {
 	// It is spoilt in one way and another: new handshakes fail rather than show what the Secret does not hold.
 	good := certificate(t, "shop.example", "third", year)
 	for what, data := range map[string]map[string][]byte{
-		"not PEM":             {corev1.TLSCertKey: []byte("x"), corev1.TLSPrivateKeyKey: []byte("y")},
-		"the key of another":  {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: secret.Data[corev1.TLSPrivateKeyKey]},
-		"an empty key":        {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: nil},
+		"not PEM":              {corev1.TLSCertKey: []byte("x"), corev1.TLSPrivateKeyKey: []byte("y")},
+		"the key of another":   {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: secret.Data[corev1.TLSPrivateKeyKey]},
+		"an empty key":         {corev1.TLSCertKey: good[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: nil},
 		"an empty certificate": {corev1.TLSCertKey: nil, corev1.TLSPrivateKeyKey: good[corev1.TLSPrivateKeyKey]},
 	} {
 		t.Log(what)
