@@ -138,6 +138,7 @@ func (s *spy) SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error 
 type proxy struct {
 	plane      *spy
 	metrics    *telemetry.Metrics // the plane's
+	said       func() string      // its log so far
 	controller *controllers.Controller
 	options    controllers.Options
 	end        func()
@@ -152,7 +153,7 @@ func (s *site) start(t testing.TB, change ...func(*controllers.Options)) *proxy 
 		t.Fatal(err)
 	}
 	log, told := quiet()
-	p := &proxy{plane: &spy{}, metrics: telemetry.NewMetrics("test")}
+	p := &proxy{plane: &spy{}, metrics: telemetry.NewMetrics("test"), said: told}
 	var controller atomic.Pointer[controllers.Controller]
 	p.plane.DataPlane = dataplane.New(dataplane.Options{
 		Log: log, Metrics: p.metrics,
