@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,6 +29,9 @@ type secret struct {
 	certificate translate.Certificate
 	ends        time.Time // zero: it cannot be read
 }
+
+// errStale says that a Secret has changed and cannot be read now.
+var errStale = errors.New("the Secret cannot be read now")
 
 func newCertificates(cache, direct client.Reader, forbidden bool) *certificates {
 	return &certificates{forbidden: forbidden, cache: cache, direct: direct, known: map[types.NamespacedName]*secret{}}
@@ -57,6 +61,9 @@ func (c *certificates) of(ctx context.Context, s *translate.Service, v *view) []
 		switch {
 		case apierrors.IsNotFound(err):
 			out[i].Problem = fmt.Sprintf("Secret `%s` does not exist", name)
+		case errors.Is(err, errStale):
+			out[i] = found.certificate
+			v.again = bindAgain
 		case err != nil:
 			out[i].Problem = fmt.Sprintf("Secret `%s` cannot be read", name)
 			v.again = bindAgain
@@ -79,12 +86,10 @@ func (c *certificates) read(ctx context.Context, name types.NamespacedName) (*se
 	if known != nil && known.version == meta.ResourceVersion {
 		return known, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	var s corev1.Secret
 	if err := c.direct.Get(ctx, name, &s); err != nil {
 		if known != nil && !apierrors.IsNotFound(err) {
-			return known, nil // the API server is away: what was read serves on
+			return known, errStale // what was read serves on
 		}
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type unboundError interface {
 
 // configure makes everything that is in the caches the configuration that serves.
 func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	if !c.world.grants.known() {
+		return reconcile.Result{RequeueAfter: settle}, nil // what is granted must not be refused at first
+	}
 	s := &c.serving
 	s.order.Lock()
 	defer s.order.Unlock()
@@ -51,7 +54,7 @@ func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, err
 	}
 	c.served(v, snap, problems, unbound)
-	c.lease.Serve(v.version, c.options.Plane.Ready())
+	c.acknowledged(v.version)
 	c.keep(v.input)
 	wake(c.facts)
 	if len(unbound) > 0 {

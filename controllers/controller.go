@@ -46,6 +46,7 @@ type Controller struct {
 	again   func()        // asks for another configuration
 	facts   chan struct{} // wakes the one who tells the writer
 	led     chan struct{} // wakes the one who keeps the Service's ports
+	asked   chan struct{} // closed when it is known where clients reach that Service, or that nobody says
 }
 
 // New makes a Controller. Nothing is asked of the API server before Run.
@@ -56,7 +57,7 @@ func New(o Options) (*Controller, error) {
 	if o.Stale == nil {
 		o.Stale = func(time.Time, bool) {}
 	}
-	c := &Controller{options: o, log: o.Log, facts: make(chan struct{}, 1), led: make(chan struct{}, 1)}
+	c := &Controller{options: o, log: o.Log, facts: make(chan struct{}, 1), led: make(chan struct{}, 1), asked: make(chan struct{})}
 	c.serving.first = make(chan struct{})
 	connection := rest.CopyConfig(o.Config)
 	// Statuses of a thousand objects after a start are written in seconds; the API server has priorities of its own.

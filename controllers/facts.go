@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +35,11 @@ func (c *Controller) tellStatus(ctx context.Context) {
 			c.acknowledge(ctx)
 		}
 		if !c.election.Leading() {
+			continue
+		}
+		select {
+		case <-c.asked: // else addresses would vanish from every status, and come back
+		default:
 			continue
 		}
 		if objects := c.objects(); objects != nil {
@@ -64,12 +71,22 @@ func (c *Controller) acknowledge(ctx context.Context) {
 	newest := v.version
 	for i := range list.Items {
 		p := &list.Items[i]
-		if p.Class() == c.options.Class && generations[p.UID] != p.Generation {
+		if p.Class() == c.options.Class && p.DeletionTimestamp.IsZero() && generations[p.UID] != p.Generation {
 			return // a configuration is on its way
 		}
 		newest = max(newest, version(p.ResourceVersion))
 	}
-	c.lease.Serve(newest, c.options.Plane.Ready())
+	c.acknowledged(newest)
+}
+
+// acknowledged tells the other replicas which version is served. A version that was served once does not become older.
+func (c *Controller) acknowledged(version uint64) {
+	s := &c.serving
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version = max(s.version, version)
+	c.lease.Unbound(slices.Collect(maps.Keys(s.unbound)))
+	c.lease.Serve(s.version, c.options.Plane.Ready())
 }
 
 // ready lists the replicas that take traffic. Without this one among them nothing is known of the others either.
@@ -81,7 +98,7 @@ func (c *Controller) ready() []status.Replica {
 	var out []status.Replica
 	for _, m := range members {
 		if m.Ready {
-			out = append(out, status.Replica{Name: m.Name, Version: m.ResourceVersion})
+			out = append(out, status.Replica{Name: m.Name, Version: m.ResourceVersion, Unbound: m.Unbound})
 		}
 	}
 	return out
@@ -102,7 +119,7 @@ func (c *Controller) objects() []status.Object {
 		owner := services[i].Owner()
 		out[i] = status.Object{
 			Key: types.NamespacedName{Namespace: services[i].Namespace, Name: services[i].Name}, UID: o.uid, Generation: o.generation,
-			Version: o.version, Hash: o.hash, Routes: o.routes, Listening: s.listens[owner],
+			Version: o.version, Hash: o.hash, Routes: o.routes, Listening: s.listens[owner], Listener: address(&services[i].Spec),
 			Healthy: health[owner].Healthy, Total: health[owner].Total,
 		}
 		if s.listens[owner] {
@@ -162,6 +179,9 @@ func (c *Controller) tellExpiries() {
 				continue
 			}
 			name := reference(source.SecretRef.Namespace, service.Namespace, source.SecretRef.Name)
+			if !s.view.input.World.Granted(service.Namespace, "Secret", name.Namespace, name.Name) {
+				continue // its end is no business of this object's owner
+			}
 			if ends, soon := s.view.expiring[name]; soon {
 				c.writer.Event(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, o.uid, corev1.EventTypeWarning,
 					"CertificateExpiring", fmt.Sprintf("the certificate of Secret `%s` ends at %s", name, ends.UTC().Format(time.RFC3339)))
@@ -193,11 +213,15 @@ func (s *serving) find(owner string) (key types.NamespacedName, uid types.UID, o
 	return key, uid, false
 }
 
-// keepPorts keeps the ports of the proxy's own Service equal to those that are bound, while this replica leads.
+// keepPorts keeps the ports of the proxy's own Service equal to those that are bound, while this replica leads. Where clients
+// reach that Service every replica wants to know: it may lead next.
 func (c *Controller) keepPorts(ctx context.Context) {
 	if c.ports == nil {
+		close(c.asked)
 		return
 	}
+	var once sync.Once
+	wake(c.led)
 	ticker := time.NewTicker(lookAgain)
 	defer ticker.Stop()
 	failing := ""
@@ -208,18 +232,16 @@ func (c *Controller) keepPorts(ctx context.Context) {
 		case <-c.led:
 		case <-ticker.C:
 		}
-		if !c.election.Leading() {
-			continue
-		}
 		s := &c.serving
 		s.mu.Lock()
 		ports, applied := s.ports, !s.applied.IsZero()
 		s.mu.Unlock()
-		if !applied {
-			continue
+		var err error
+		if applied && c.election.Leading() {
+			err = c.ports.Publish(ctx, ports)
 		}
-		err := c.ports.Publish(ctx, ports)
 		hosts, problem := c.ports.Addresses(ctx)
+		once.Do(func() { close(c.asked) })
 		if err = cmp.Or(err, problem); err != nil {
 			if text := err.Error(); text != failing && ctx.Err() == nil {
 				failing = text

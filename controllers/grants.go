@@ -20,13 +20,37 @@ import (
 // lookAgain is how often the API server is asked whether it serves ReferenceGrants, whose CRD may come and go.
 const lookAgain = 10 * time.Second
 
+// askAgain is how often it is asked until it has answered once.
+const askAgain = 250 * time.Millisecond
+
 // A grants knows the ReferenceGrants of the Gateway API, where its CRD is installed.
 type grants struct {
 	cache     cache.Cache
 	discovery discovery.DiscoveryInterface
 	changed   func()
 	log       logr.Logger
-	served    atomic.Pointer[schema.GroupVersionKind] // nil: not installed, or not known yet
+	served    atomic.Pointer[watched] // nil: not known yet
+	began     atomic.Pointer[time.Time]
+	last      []translate.Grant // as the cache had them last; of the one who lists
+}
+
+// A watched is what the API server serves of ReferenceGrants: nothing, where the informer is nil.
+type watched struct {
+	kind     schema.GroupVersionKind
+	informer cache.Informer
+}
+
+// grantPatience is how long a start waits for the ReferenceGrants.
+const grantPatience = 5 * time.Second
+
+// known says whether it is known what is granted, or has been waited for long enough.
+func (g *grants) known() bool {
+	now := time.Now()
+	if !g.began.CompareAndSwap(nil, &now) && now.Sub(*g.began.Load()) > grantPatience {
+		return true
+	}
+	at := g.served.Load()
+	return at != nil && (at.informer == nil || at.informer.HasSynced())
 }
 
 // run finds out whether ReferenceGrants are served, again and again, until ctx ends.
@@ -41,23 +65,28 @@ func (g *grants) run(ctx context.Context) {
 			timer.Reset(lookAgain)
 		}
 		kind, err := g.find()
+		old := g.served.Load()
 		if err != nil {
+			if old == nil {
+				timer.Reset(askAgain)
+			}
 			continue // the API server is away: what was known stays
 		}
-		old := g.served.Load()
-		if (old == nil) == (kind == nil) && (old == nil || *old == *kind) {
+		if old != nil && (kind == nil && old.informer == nil || kind != nil && old.informer != nil && old.kind == *kind) {
 			continue
 		}
-		if old != nil {
-			_ = g.cache.RemoveInformer(ctx, grantOf(*old))
+		if old != nil && old.informer != nil {
+			_ = g.cache.RemoveInformer(ctx, grantOf(old.kind))
 		}
+		next := &watched{}
 		if kind != nil {
-			if err := g.follow(ctx, *kind); err != nil {
+			next.kind = *kind
+			if next.informer, err = g.follow(ctx, *kind); err != nil {
 				g.log.Error(err, "ReferenceGrants cannot be watched; asked again", "in", lookAgain.String())
 				continue
 			}
 		}
-		g.served.Store(kind)
+		g.served.Store(next)
 		g.changed()
 	}
 }
@@ -92,17 +121,17 @@ func (g *grants) find() (*schema.GroupVersionKind, error) {
 	return nil, nil
 }
 
-func (g *grants) follow(ctx context.Context, kind schema.GroupVersionKind) error {
+func (g *grants) follow(ctx context.Context, kind schema.GroupVersionKind) (cache.Informer, error) {
 	informer, err := g.cache.GetInformer(ctx, grantOf(kind), cache.BlockUntilSynced(false))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { g.changed() },
 		UpdateFunc: func(any, any) { g.changed() },
 		DeleteFunc: func(any) { g.changed() },
 	})
-	return err
+	return informer, err
 }
 
 func grantOf(kind schema.GroupVersionKind) *unstructured.Unstructured {
@@ -111,12 +140,18 @@ func grantOf(kind schema.GroupVersionKind) *unstructured.Unstructured {
 	return u
 }
 
-// list returns what is granted to ProxyServices.
+// list returns what is granted to ProxyServices, as far as the cache knows: a kind that is served and cannot be listed must
+// not hold up everything else.
 func (g *grants) list(ctx context.Context, reader client.Reader) ([]translate.Grant, error) {
-	kind := g.served.Load()
-	if kind == nil {
+	at := g.served.Load()
+	if at == nil || at.informer == nil {
+		g.last = nil
 		return nil, nil
 	}
+	if !at.informer.HasSynced() {
+		return g.last, nil
+	}
+	kind := at.kind
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 	if err := reader.List(ctx, list); err != nil {
@@ -126,6 +161,7 @@ func (g *grants) list(ctx context.Context, reader client.Reader) ([]translate.Gr
 	for i := range list.Items {
 		out = append(out, granted(&list.Items[i])...)
 	}
+	g.last = out
 	return out, nil
 }
 

@@ -1,14 +1,14 @@
 package controllers
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/lastgood"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
@@ -16,8 +16,20 @@ import (
 // keep has the configuration written to the last good file.
 func (c *Controller) keep(in translate.Input) {
 	if c.keeper != nil {
-		c.keeper.Keep(in)
+		c.keeper.Keep(kept{Schema: keptSchema, Class: c.options.Class, Namespaces: c.options.Namespaces, Input: in})
 	}
+}
+
+// keptSchema is the version of what is kept. Another version's file is not read: a field that this one does not know may
+// be one that protects something.
+const keptSchema = 1
+
+// A kept is the content of the last good file.
+type kept struct {
+	Schema     int
+	Class      string
+	Namespaces []string
+	Input      translate.Input
 }
 
 // serveLastGood serves the last good file if the API server does not answer soon, until it does.
@@ -52,13 +64,9 @@ func (c *Controller) applyLastGood(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return written, err
 	}
-	var in translate.Input
-	if err := json.Unmarshal(payload, &in); err != nil {
+	in, err := c.readKept(payload)
+	if err != nil {
 		return written, fmt.Errorf("%s: %w", c.options.LastGood, err)
-	}
-	in.Globals = *c.world.globals.Load()
-	for i := range in.Services {
-		in.Services[i].Faults = in.Services[i].Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
 	}
 	c.serving.order.Lock()
 	defer c.serving.order.Unlock()
@@ -70,4 +78,33 @@ func (c *Controller) applyLastGood(ctx context.Context) (time.Time, error) {
 	snap, _ := translate.Translate(in)
 	_, err = c.apply(ctx, snap)
 	return written, err
+}
+
+// readKept makes the input of what was kept. What this process was told with its flags counts, not what was kept of it.
+func (c *Controller) readKept(payload []byte) (translate.Input, error) {
+	var file kept
+	decoder := json.NewDecoder(bytes.NewReader(payload))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&file); err != nil {
+		return file.Input, err
+	}
+	in := file.Input
+	switch {
+	case file.Schema != keptSchema:
+		return in, fmt.Errorf("it was written by another version of the program (schema %d, this one has %d)", file.Schema, keptSchema)
+	case file.Class != c.options.Class || !slices.Equal(file.Namespaces, c.options.Namespaces):
+		return in, fmt.Errorf("it belongs to class %q with the namespaces %q", file.Class, file.Namespaces)
+	case in.World == nil:
+		return in, errors.New("it says nothing of the cluster")
+	}
+	in.Globals = *c.world.globals.Load()
+	in.World.Policy = c.options.Policy
+	for i := range in.Services {
+		s := &in.Services[i]
+		s.Faults = check(&s.Spec, s.Name)
+		if c.options.NoSecrets {
+			s.Certificates = nil
+		}
+	}
+	return in, nil
 }

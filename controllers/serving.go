@@ -26,6 +26,7 @@ type serving struct {
 	ports    []uint16                                   // that are bound
 	hosts    []string                                   // under which clients reach the proxy's own Service
 	applied  time.Time
+	version  uint64 // that was acknowledged
 
 	first chan struct{} // closed when the first configuration of the cluster serves
 	once  sync.Once

@@ -106,12 +106,15 @@ func pointers[T any](list []T) func(yield func(*T) bool) {
 
 // surroundings adds what the objects name.
 func (w *world) surroundings(ctx context.Context, v *view) error {
+	// All Secrets together get the time of one answer: endpoints wait for this.
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	for _, object := range v.objects {
 		s := object.service
 		for _, name := range serviceNames(&s.Spec, s.Namespace) {
 			v.services[name] = true
 		}
-		s.Certificates = w.certificates.of(ctx, &s, v)
+		s.Certificates = w.certificates.of(asking, &s, v)
 		v.input.Services = append(v.input.Services, s)
 	}
 	w.certificates.forget(v.secrets)

@@ -17,6 +17,8 @@ const (
 	VersionAnnotation = "pingora-proxy.dev/resource-version"
 	// ReadyAnnotation is "true" while the replica takes traffic.
 	ReadyAnnotation = "pingora-proxy.dev/ready"
+	// UnboundAnnotation lists the addresses that the replica could not bind, with commas between them.
+	UnboundAnnotation = "pingora-proxy.dev/unbound"
 )
 
 // ElectionName is the name of the Lease by which the replicas of the class choose their leader.

@@ -198,14 +198,15 @@ func TestMembersOnAServer(t *testing.T) {
 	wantMembers(t, m, Member{Name: "a"}, Member{Name: "b"})
 	a.Serve(7, true)
 	b.Serve(1<<63, false)
-	wantMembers(t, m, Member{"a", 7, true}, Member{"b", 1 << 63, false})
+	wantMembers(t, m, Member{Name: "a", ResourceVersion: 7, Ready: true}, Member{Name: "b", ResourceVersion: 1 << 63, Ready: false})
 
 	plane.StopAPIServer(t)
+	a.Unbound([]string{"0.0.0.0:81", "0.0.0.0:80"})
 	a.Serve(8, true) // nobody hears it yet
 	plane.StartAPIServer(t)
-	wantMembers(t, m, Member{"a", 8, true}, Member{"b", 1 << 63, false})
+	wantMembers(t, m, Member{Name: "a", ResourceVersion: 8, Ready: true, Unbound: "0.0.0.0:80,0.0.0.0:81"}, Member{Name: "b", ResourceVersion: 1 << 63, Ready: false})
 	stopB()
-	wantMembers(t, m, Member{"a", 8, true})
+	wantMembers(t, m, Member{Name: "a", ResourceVersion: 8, Ready: true, Unbound: "0.0.0.0:80,0.0.0.0:81"})
 }
 
 func TestElectionOnAServer(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +47,7 @@ type Lease struct {
 type served struct {
 	version uint64
 	ready   bool
+	unbound string
 }
 
 // NewLease makes the Lease of the replica that the Config names; nothing is written before Run.
@@ -59,8 +62,23 @@ func NewLease(c Config) (*Lease, error) {
 // waits: the newest of several values is written as soon as the one before it is.
 func (l *Lease) Serve(resourceVersion uint64, ready bool) {
 	l.mu.Lock()
-	l.served = served{resourceVersion, ready}
+	l.served.version, l.served.ready = resourceVersion, ready
 	l.mu.Unlock()
+	l.wake()
+}
+
+// maxUnbound is how many addresses a Lease names: an annotation is no place for thousands.
+const maxUnbound = 128
+
+// Unbound publishes with the next Serve which addresses this replica could not bind.
+func (l *Lease) Unbound(addresses []string) {
+	addresses = slices.Sorted(slices.Values(addresses))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.served.unbound = strings.Join(addresses[:min(len(addresses), maxUnbound)], ",")
+}
+
+func (l *Lease) wake() {
 	select {
 	case l.changed <- struct{}{}:
 	default:
@@ -130,6 +148,7 @@ func (l *Lease) write(ctx context.Context, s served) error {
 		WithAnnotations(map[string]string{
 			VersionAnnotation: strconv.FormatUint(s.version, 10),
 			ReadyAnnotation:   strconv.FormatBool(s.ready),
+			UnboundAnnotation: s.unbound,
 		}).
 		WithSpec(coordinationv1ac.LeaseSpec().
 			WithHolderIdentity(c.Name).

@@ -25,6 +25,7 @@ type Member struct {
 	Name            string
 	ResourceVersion uint64 // 0: unknown
 	Ready           bool
+	Unbound         string // addresses that it could not bind, with commas between them
 }
 
 // Members knows the replicas of a class that are alive: those whose Lease changed within its own duration. That is judged by
@@ -177,7 +178,7 @@ func (m *Members) alive(now time.Time) (members []Member, next time.Duration) {
 
 func sight(l *coordinationv1.Lease, now time.Time) *sighting {
 	s := &sighting{
-		Member:  Member{Name: l.Name, Ready: l.Annotations[ReadyAnnotation] == "true"},
+		Member:  Member{Name: l.Name, Ready: l.Annotations[ReadyAnnotation] == "true", Unbound: l.Annotations[UnboundAnnotation]},
 		version: l.ResourceVersion,
 		seen:    now,
 		lasts:   leaseDuration,

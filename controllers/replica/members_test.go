@@ -113,7 +113,7 @@ func TestMembersReadWhatIsThere(t *testing.T) {
 	bare := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "bare"}}
 	m.see(true, lease("a", "18446744073709551615", 1, 15), broken, bare)
 	defer m.expiry.Stop()
-	want := []Member{{"a", 1<<64 - 1, true}, {"bare", 0, false}, {"broken", 0, true}}
+	want := []Member{{Name: "a", ResourceVersion: 1<<64 - 1, Ready: true}, {Name: "bare", ResourceVersion: 0, Ready: false}, {Name: "broken", ResourceVersion: 0, Ready: true}}
 	if got := m.List(); !slices.Equal(got, want) {
 		t.Errorf("members %v, want %v", got, want)
 	}

@@ -63,6 +63,15 @@ const (
 	free       = "Conflicted=False NoConflict nothing older takes what it wants"
 )
 
+// A replica that serves the generation, but could not bind the address, does not serve the object.
+func TestUnboundIsNotProgrammed(t *testing.T) {
+	o := Object{Version: 5, Listener: "0.0.0.0:80"}
+	replicas := []Replica{{Name: "a", Version: 5}, {Name: "b", Version: 9, Unbound: "0.0.0.0:443,0.0.0.0:80"}, {Name: "c", Version: 9, Unbound: "0.0.0.0:8080"}}
+	if got := o.programmed(replicas); got != 2 {
+		t.Errorf("%d of 3 replicas serve it, want 2", got)
+	}
+}
+
 func TestConditionsOfTheObject(t *testing.T) {
 	const reason = translate.Reason(v1alpha1.ReasonBindFailed)
 	for name, c := range map[string]struct {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -20,6 +21,7 @@ type Object struct {
 	Problems  []translate.Problem // its own; the first of a kind decides the reason
 	Holds     []Hold              // what it keeps from others
 	Listening bool                // it has a listener, so that a part of it at least is served
+	Listener  string              // the address of that, as replicas name it
 
 	Healthy, Total int      // endpoints
 	Addresses      []string // where clients reach it
@@ -36,11 +38,12 @@ type Hold struct {
 type Replica struct {
 	Name    string
 	Version uint64 // the resourceVersion that it serves
+	Unbound string // the listeners that it could not open, with commas between them
 }
 
 func (o *Object) equal(other *Object) bool {
 	return o.UID == other.UID && o.Generation == other.Generation && o.Version == other.Version && o.Hash == other.Hash &&
-		o.Listening == other.Listening && o.Healthy == other.Healthy && o.Total == other.Total &&
+		o.Listening == other.Listening && o.Listener == other.Listener && o.Healthy == other.Healthy && o.Total == other.Total &&
 		slices.Equal(o.Routes, other.Routes) && slices.Equal(o.Problems, other.Problems) &&
 		slices.Equal(o.Holds, other.Holds) && slices.Equal(o.Addresses, other.Addresses)
 }
@@ -49,7 +52,8 @@ func (o *Object) equal(other *Object) bool {
 func (o *Object) programmed(replicas []Replica) int {
 	n := 0
 	for _, r := range replicas {
-		if r.Version >= o.Version {
+		unbound := o.Listener != "" && slices.Contains(strings.Split(r.Unbound, ","), o.Listener)
+		if r.Version >= o.Version && !unbound {
 			n++
 		}
 	}

@@ -197,7 +197,7 @@ func (w *Writer) shorten(e *entry) bool {
 
 // aboutObject says whether the API server refused this status, and may take others.
 func aboutObject(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || tooLarge(err)
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) || tooLarge(err)
 }
 
 // tooLarge says whether the object would be too large for the API server, for the connection to etcd, or for etcd.
