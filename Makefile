@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 BINARY  := bin/pingora-proxy
 ROOTFS  ?= bin/rootfs
 CACHE   := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pingora-proxy
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# Asked once: what is built, loaded and deployed by one make is one version.
+VERSION := $(or $(VERSION),$(shell git describe --tags --always --dirty 2>/dev/null || echo dev))
 IMAGE   ?= pingora-proxy:$(VERSION)
 
 # GO_LDFLAGS strips the symbol table and keeps what pprof and stack traces need.
