@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	if d.draining {
 		return errors.New("the proxy is stopping: no configuration is taken any more")
 	}
-	filters, err := d.makeFilters(s)
+	filters, chains, err := d.makeFilters(s)
 	if err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		return err
 	}
 	// From here on nothing fails but the table, whose errors Translate has ruled out: it is compiled before anything live changes.
-	table, routes, err := d.compile(s, opened, filters)
+	table, routes, err := d.compile(s, opened, chains)
 	if err == nil {
 		err = d.access.Apply(telemetry.AccessLogConfig(s.AccessLog))
 	}
@@ -104,30 +105,29 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	return nil
 }
 
-// makeFilters makes the filters that do not live yet. The map holds all that s names.
-func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, error) {
-	filters := make(map[string]*liveFilter)
+// makeFilters makes the filters that do not live yet. The maps hold all that s names, by their keys and by the routes.
+func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, map[*snapshot.Route][]filter.Filter, error) {
+	filters := make(map[string]*liveFilter, len(d.filters))
+	chains := make(map[*snapshot.Route][]filter.Filter)
 	for _, l := range s.Listeners {
 		for _, r := range l.Routes {
 			for _, config := range r.Filters {
 				key := config.Key()
-				if filters[key] != nil {
-					continue
+				f := cmp.Or(filters[key], d.filters[key])
+				if f == nil {
+					made, err := config.New(filter.Env{Log: d.log.WithName("filter")})
+					if err != nil {
+						closeNew(filters, d.filters)
+						return nil, nil, fmt.Errorf("route %s: %w", r.ID(), err)
+					}
+					f = &liveFilter{made}
 				}
-				if live := d.filters[key]; live != nil {
-					filters[key] = live
-					continue
-				}
-				made, err := config.New(filter.Env{Log: d.log.WithName("filter")})
-				if err != nil {
-					closeNew(filters, d.filters)
-					return nil, fmt.Errorf("route %s: %w", r.ID(), err)
-				}
-				filters[key] = &liveFilter{made}
+				filters[key] = f
+				chains[r] = append(chains[r], f.filter)
 			}
 		}
 	}
-	return filters, nil
+	return filters, chains, nil
 }
 
 // closeNew closes the filters that were made for a configuration that is not taken.
@@ -152,18 +152,14 @@ func (d *DataPlane) swapFilters(filters map[string]*liveFilter) (dropped []*live
 
 // compile makes the route table. The routes get their groups and counters later.
 func (d *DataPlane) compile(
-	s *snapshot.Snapshot, open map[listenerKey]*openListener, filters map[string]*liveFilter,
+	s *snapshot.Snapshot, open map[listenerKey]*openListener, chains map[*snapshot.Route][]filter.Filter,
 ) (*router.Table, []*router.Route, error) {
 	var routes []*router.Route
 	listeners := make([]router.Listener, 0, len(s.Listeners))
 	for _, l := range s.Listeners {
 		compiled := router.Listener{Slot: open[keyOf(l)].slot, Snapshot: l}
 		for _, r := range l.Routes {
-			route := &router.Route{Snapshot: r}
-			for _, config := range r.Filters {
-				route.Filters = append(route.Filters, filters[config.Key()].filter)
-			}
-			compiled.Routes = append(compiled.Routes, route)
+			compiled.Routes = append(compiled.Routes, &router.Route{Snapshot: r, Filters: chains[r]})
 		}
 		routes = append(routes, compiled.Routes...)
 		listeners = append(listeners, compiled)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
@@ -137,10 +138,18 @@ type claim struct {
 	service int
 	field   string
 	route   string // its name; empty: what no route of the service takes
-	name    string // for messages
+	of      *Service
 
 	// weak, if it is set, is a route that cannot be built and takes more than it was meant to. It yields to what others want.
 	weak *snapshot.Route
+}
+
+// name is for messages. It is not made before there is one: most claims are never contested.
+func (c *claim) name() string {
+	if c.field == "" {
+		return fmt.Sprintf("service `%s`", c.of.Owner())
+	}
+	return fmt.Sprintf("route `%s` of service `%s`", c.route, c.of.Owner())
 }
 
 // shadowed says whether a part or all of the requests of this match are taken already, and by whom; what is new belongs
@@ -173,6 +182,9 @@ func spell(m snapshot.Match) string {
 	// A prefix is the same with and without a slash at its end: whole segments are compared.
 	if m.PathType == snapshot.PathPrefix && len(m.Path) > 1 {
 		m.Path = strings.TrimSuffix(m.Path, "/")
+	}
+	if len(m.Methods)+len(m.Headers)+len(m.Query) == 0 { // as most are
+		return strconv.Itoa(int(m.PathType)) + strconv.Quote(m.Path)
 	}
 	methods := slices.Sorted(slices.Values(m.Methods))
 	return fmt.Sprintf("%d %q %q %q %q", m.PathType, m.Path, methods, spellValues(m.Headers, true), spellValues(m.Query, false))

@@ -57,6 +57,9 @@ func (f *faults) of(route int) string {
 // at says whether something is wrong with a field, below it, or with a list that it is in: nobody looks at the items of one
 // that is too long.
 func (f *faults) at(field string) bool {
+	if len(f.fields) == 0 {
+		return false
+	}
 	if _, found := f.fields[field]; found {
 		return true
 	}

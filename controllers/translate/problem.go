@@ -1,6 +1,6 @@
 package translate
 
-import "fmt"
+import "strconv"
 
 // A Reason classifies a Problem, in the words of the status conditions.
 type Reason string
@@ -56,4 +56,4 @@ func (t *translation) problem(p Problem) {
 	}
 }
 
-func index(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }
+func index(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }

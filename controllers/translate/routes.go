@@ -44,7 +44,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if !everything {
 			field += "." + index("matches", j)
 		}
-		mine := claim{service: service, field: field, route: spec.Name, name: fmt.Sprintf("route `%s` of service `%s`", spec.Name, in.Owner())}
+		mine := claim{service: service, field: field, route: spec.Name, of: in}
 		if faults.at(at+".hosts") || faults.at(at+"."+index("matches", j)) {
 			mine.weak = r
 		}
@@ -52,7 +52,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if part {
 			t.problem(Problem{
 				Service: service, Route: spec.Name, Field: field, Reason: ReasonRouteShadowed,
-				Message: "takes the same requests as " + other.name,
+				Message: "takes the same requests as " + other.name(),
 				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
 			})
 		}
@@ -98,7 +98,7 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			name = "_" + DefaultRoute // no user's name begins with an underscore
 		}
 	}
-	mine := claim{service: service, name: fmt.Sprintf("service `%s`", in.Owner())}
+	mine := claim{service: service, of: in}
 	hosts := s.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{"*"}
@@ -119,7 +119,7 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			}
 			t.problem(Problem{
 				Service: service, Field: field, Reason: ReasonRouteShadowed,
-				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.name),
+				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.name()),
 				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
 			})
 			return nil
