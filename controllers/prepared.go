@@ -21,6 +21,7 @@ type prepared struct {
 	version    uint64 // the smallest resourceVersion that this process saw the generation at
 	hash       string
 	routes     []string
+	named      []types.NamespacedName // Services
 	service    translate.Service
 }
 
@@ -34,6 +35,7 @@ func prepare(p *v1alpha1.ProxyService) *prepared {
 	out.service = translate.Service{Namespace: p.Namespace, Name: p.Name}
 	out.service.Faults = check(spec, p.Name)
 	out.service.Spec = *spec
+	out.named = serviceNames(spec, p.Namespace)
 	out.service.Seal()
 	return out
 }

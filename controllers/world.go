@@ -109,13 +109,14 @@ func (w *world) surroundings(ctx context.Context, v *view) error {
 	// All Secrets together get the time of one answer: endpoints wait for this.
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	for _, object := range v.objects {
-		s := object.service
-		for _, name := range serviceNames(&s.Spec, s.Namespace) {
+	v.input.Services = make([]translate.Service, len(v.objects))
+	for i, object := range v.objects {
+		s := &v.input.Services[i]
+		*s = object.service
+		for _, name := range object.named {
 			v.services[name] = true
 		}
-		s.Certificates = w.certificates.of(asking, &s, v)
-		v.input.Services = append(v.input.Services, s)
+		s.Certificates = w.certificates.of(asking, s, v)
 	}
 	w.certificates.forget(v.secrets)
 	for name := range v.services {
