@@ -59,7 +59,8 @@ What else differs from a plain installation is in ` + "`test/e2e/testdata`" + `.
 
 Through *NodePort* a request enters at a node that stays, and kube-proxy picks a replica. When a node is lost without notice, kube-proxy goes on
 sending to the replica there until the cluster has noticed, 40 to 50 seconds later: such requests never reach a proxy that could
-answer them. *One replica* is the way around kube-proxy, to the replica that is left; its counts are the proxy's own.
+answer them. *One replica* is a Service with ` + "`externalTrafficPolicy: Local`" + `, which leads to the replica on one node
+and to no other: its counts are the proxy's own.
 
 | what happens | through | GETs | lost | POSTs | lost | twice | may be lost |
 |---|---|---:|---:|---:|---:|---:|---|
