@@ -5,7 +5,7 @@ package controllers
 // In every namespace: read what ProxyServices are made of, write their status, and tell their owners.
 //
 // +kubebuilder:rbac:groups=pingora-proxy.dev,resources=proxyservices,verbs=get;list;watch
-// +kubebuilder:rbac:groups=pingora-proxy.dev,resources=proxyservices/status,verbs=get;patch;update
+// +kubebuilder:rbac:groups=pingora-proxy.dev,resources=proxyservices/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=referencegrants,verbs=get;list;watch

@@ -48,6 +48,12 @@ func TestRefused(t *testing.T) {
 		{"config.metrics.bind_address='[::1]:9102'", "do not reach loopback"},
 		{"kind=DaemonSet,autoscaling.enabled=true", "a DaemonSet has a pod on every node"},
 		{"service.placeholder.port=9102", "the Service would expose the metrics"},
+		{"service.placeholder.port=9901", "the Service would expose the admin API"},
+		{"service.placeholder.port=9000,config.metrics.bind_address=0.0.0.0:9000", "the Service would expose the metrics"},
+		{"service.placeholder.port=9000,config.admin.bind_address='[::]:9000'", "the Service would expose the admin API"},
+		{"networkPolicy.enabled=true,config.admin.bind_address=0.0.0.0:0", "a NetworkPolicy cannot keep clients from a port that is chosen at the start"},
+		{"allowedPorts={80,9000-8000}", "allowedPorts has 9000-8000: must be a port"},
+		{"allowedPorts={8000-70000}", "allowedPorts has 8000-70000: must be a port"},
 		{"service.placeholder.nodePort=30080", "needs service.type NodePort or LoadBalancer"},
 		{"service.externalTrafficPolicy=Local", "needs service.type NodePort or LoadBalancer"},
 	} {

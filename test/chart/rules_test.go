@@ -51,7 +51,7 @@ func TestRights(t *testing.T) {
 			"events.k8s.io | events |  | create,patch",
 			"gateway.networking.k8s.io | referencegrants |  | get,list,watch",
 			"pingora-proxy.dev | proxyservices |  | get,list,watch",
-			"pingora-proxy.dev | proxyservices/status |  | get,patch,update",
+			"pingora-proxy.dev | proxyservices/status |  | patch",
 		}
 		if secrets {
 			lines = append(lines, " | secrets |  | get,list,watch")

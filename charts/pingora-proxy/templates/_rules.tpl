@@ -5,7 +5,7 @@
   verbs: [get, list, watch]
 - apiGroups: [pingora-proxy.dev]
   resources: [proxyservices/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch]
