@@ -249,6 +249,9 @@ func TestRightsInNamespaces(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	second := s.Namespace(t)
+	if _, err := account(); err != nil { // it brings the role
+		t.Fatal(err)
+	}
 	account, err := s.AddServiceAccount(s.ns, "scoped")
 	if err != nil {
 		t.Fatal(err)

@@ -19,13 +19,16 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"go.uber.org/goleak"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -174,6 +177,7 @@ func (s *site) start(t testing.TB, change ...func(*controllers.Options)) *proxy 
 		f(&o)
 	}
 	s.permit(t, o.Namespace)
+	awaitRights(t, o.Config, o.Namespace)
 	p.options = o
 	p.controller, err = controllers.New(o)
 	if err != nil {
@@ -234,6 +238,26 @@ func (s *site) permit(t testing.TB, namespace string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// awaitRights waits until the API server, whose authorizer follows the roles with a delay, lets a user keep Leases.
+func awaitRights(t testing.TB, config *rest.Config, namespace string) {
+	t.Helper()
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kube.Eventually(t, kube.Patience, func() error {
+		review, err := clients.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: namespace, Verb: "patch", Group: "coordination.k8s.io", Resource: "leases",
+			}},
+		}, metav1.CreateOptions{})
+		if err == nil && !review.Status.Allowed {
+			err = errors.New("the rights are not in effect yet")
+		}
+		return err
+	})
 }
 
 // quiet keeps what is logged for a test that fails.
