@@ -19,6 +19,17 @@ func Token(s string) bool {
 	return s != ""
 }
 
+// CheckName says what is wrong with the name of a service or a route.
+func CheckName(s string) string {
+	for i, c := range []byte(s) {
+		edge := i == 0 || i == len(s)-1
+		if !LetterOrDigit(c) && (edge || c != '-' && c != '_' && c != '.') {
+			return "must be letters, digits, '-', '_' or '.', and begin and end with a letter or a digit"
+		}
+	}
+	return ""
+}
+
 // MaxRegexSize is how many instructions a regular expression may have, compiled. RE2 takes time in proportion to them, for each
 // byte that it is shown: `(x?){1000}`, repeated, keeps a request busy for a minute.
 const MaxRegexSize = 1000
@@ -45,6 +56,12 @@ func RegexSize(s string) (int, error) {
 		return 0, err
 	}
 	return size(parsed), nil
+}
+
+// RegexWork is the size of an expression, and 0 of a faulty one, which is reported where it stands.
+func RegexWork(s string) int {
+	n, _ := RegexSize(s)
+	return n
 }
 
 func size(re *syntax.Regexp) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -119,25 +120,16 @@ const (
 func (s *ProxyServiceSpec) checkWork(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	work, conditions := 0, 0
-	count := func(pattern *string) {
-		if pattern != nil {
-			size, _ := syntax.RegexSize(*pattern) // a faulty one is reported where it stands
-			work += size
-		}
-	}
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		conditions += max(1, cmp.Or(len(r.Hosts), len(s.Hosts))) * max(1, len(r.Matches))
-		for j := range r.Matches {
-			m := &r.Matches[j]
+		for _, m := range r.Matches {
 			if m.Path != nil && deref(m.Path.Type) == PathMatchRegex {
-				count(m.Path.Value)
+				work += syntax.RegexWork(deref(m.Path.Value))
 			}
-			for _, list := range [][]ValueMatch{m.Headers, m.Query} {
-				for k := range list {
-					if deref(list[k].Type) == ValueMatchRegex {
-						count(list[k].Value)
-					}
+			for _, v := range slices.Concat(m.Headers, m.Query) {
+				if deref(v.Type) == ValueMatchRegex {
+					work += syntax.RegexWork(deref(v.Value))
 				}
 			}
 		}
@@ -201,12 +193,8 @@ func checkName(path *field.Path, name string) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "must be set")}
 	}
-	for i, c := range []byte(name) {
-		edge := i == 0 || i == len(name)-1
-		if !syntax.LetterOrDigit(c) && (edge || c != '-' && c != '_' && c != '.') {
-			return field.ErrorList{invalid(path, name,
-				"must be letters, digits, '-', '_' or '.', and begin and end with a letter or a digit")}
-		}
+	if detail := syntax.CheckName(name); detail != "" {
+		return field.ErrorList{invalid(path, name, detail)}
 	}
 	return nil
 }

@@ -1,12 +1,9 @@
 package v1alpha1
 
 import (
-	"fmt"
 	"maps"
 	"net"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -147,7 +144,7 @@ func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 		fields map[string]string
 	}{{"set", h.Set}, {"add", h.Add}} {
 		seen := map[string]bool{}
-		for _, name := range sorted(part.fields) {
+		for _, name := range slices.Sorted(maps.Keys(part.fields)) {
 			at := path.Child(part.name).Key(name)
 			key := strings.ToLower(name)
 			if detail := syntax.CheckHeaderName(name); detail != "" {
@@ -247,32 +244,14 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 	return errs
 }
 
-var groupReference = regexp.MustCompile(`\$(?:\$|\{\d+\}|\d+)?`)
-
 // checkGroups says what is wrong with the references to groups of the route's regular expressions in a path.
 func (r *Route) checkGroups(template string) string {
 	regex := r.pathsAre(PathMatchRegex)
-	for _, ref := range groupReference.FindAllString(template, -1) {
-		group, err := strconv.Atoi(strings.Trim(ref, "${}"))
-		switch {
-		case !regex && err == nil:
-			return "`" + ref + "` needs every path match of the route to be of type `Regex`"
-		case !regex, ref == "$$":
-			continue
-		case err != nil:
-			return "a dollar sign must be written as `$$`"
-		}
-		for _, m := range r.Matches {
-			if m.Path.Value == nil || syntax.CheckRegex(*m.Path.Value) != "" {
-				continue // missing or faulty, and reported as such
-			}
-			re, err := regexp.Compile(*m.Path.Value)
-			if err == nil && (group < 1 || group > re.NumSubexp()) {
-				return fmt.Sprintf("`%s` is no group of `%s`, which has %d", ref, *m.Path.Value, re.NumSubexp())
-			}
+	var patterns []string
+	for i := range r.Matches {
+		if regex {
+			patterns = append(patterns, deref(r.Matches[i].Path.Value))
 		}
 	}
-	return ""
+	return syntax.CheckGroups(template, regex, patterns)
 }
-
-func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
