@@ -36,8 +36,8 @@ func TestRegexSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if real := len(program.Inst); size*2 < real {
-			t.Errorf("%.40s: estimated %d, is %d", pattern, size, real)
+		if compiled := len(program.Inst); size*2 < compiled {
+			t.Errorf("%.40s: estimated %d, is %d", pattern, size, compiled)
 		}
 	}
 }
