@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -33,9 +35,10 @@ const (
 type fleet struct {
 	*kube.ControlPlane
 	size
-	how   string     // the pods became ready
-	kwok  chan error // gives how it ended; nil: it does not run
-	probe probe
+	spaces []string   // namespaces, of which nobody else has any; the first is the class, too
+	how    string     // the pods became ready
+	kwok   chan error // gives how it ended; nil: it does not run
+	probe  probe
 }
 
 // A probe is a ProxyService whose pods are real.
@@ -46,8 +49,8 @@ type probe struct {
 }
 
 // key is the namespace and the name of a ProxyService, of its Service and of its pods' label.
-func (s size) key(i int) client.ObjectKey {
-	return client.ObjectKey{Namespace: fmt.Sprintf("scale-%d", i%s.namespaces), Name: fmt.Sprintf("shop-%d", i)}
+func (f *fleet) key(i int) client.ObjectKey {
+	return client.ObjectKey{Namespace: f.spaces[i%len(f.spaces)], Name: fmt.Sprintf("shop-%d", i)}
 }
 
 func host(i int) string { return fmt.Sprintf("shop-%d.example.com", i) }
@@ -64,8 +67,8 @@ func port(i int) int {
 func populate(t *testing.T, plane *kube.ControlPlane, s size) *fleet {
 	t.Helper()
 	f := &fleet{ControlPlane: plane, size: s}
-	for i := range s.namespaces {
-		f.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: f.key(i).Namespace}})
+	for range s.namespaces {
+		f.spaces = append(f.spaces, f.Namespace(t))
 	}
 	f.runPods(t)
 	f.each(t, s.services-1, func(i int) error { return f.Client().Create(t.Context(), f.service(i)) })
@@ -116,6 +119,7 @@ func (f *fleet) proxyService(i int) *v1alpha1.ProxyService {
 	return &v1alpha1.ProxyService{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name},
 		Spec: v1alpha1.ProxyServiceSpec{
+			ClassName:   ptr.To(f.spaces[0]),
 			BindAddress: fmt.Sprintf("0.0.0.0:%d", port(i)),
 			Hosts:       []string{host(i)},
 			Backends:    backends,
@@ -163,9 +167,12 @@ func (f *fleet) makeProbe(t *testing.T) {
 func (f *fleet) runPods(t *testing.T) {
 	t.Helper()
 	for i := range f.nodes {
-		f.create(t, &corev1.Node{ObjectMeta: metav1.ObjectMeta{
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 			Name: fmt.Sprintf("kwok-%d", i), Annotations: map[string]string{"kwok.x-k8s.io/node": "fake"},
-		}})
+		}}
+		if err := f.Client().Create(t.Context(), node); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
 	}
 	program := os.Getenv("KWOK")
 	f.how = "the test wrote the pods' status"
@@ -205,7 +212,13 @@ func (f *fleet) runPods(t *testing.T) {
 		if err := f.Client().List(t.Context(), &running, client.MatchingFields{"status.phase": string(corev1.PodRunning)}); err != nil {
 			return err
 		}
-		if n := len(running.Items); n < f.pods {
+		n := 0
+		for _, p := range running.Items {
+			if slices.Contains(f.spaces, p.Namespace) {
+				n++
+			}
+		}
+		if n < f.pods {
 			time.Sleep(time.Second) // the answers are large
 			return fmt.Errorf("%d of %d pods run", n, f.pods)
 		}
@@ -260,7 +273,7 @@ func (f *fleet) awaitEndpoints(t *testing.T) {
 		n := 0
 		for _, s := range list.Items {
 			for _, e := range s.Endpoints {
-				if ptr.Deref(e.Conditions.Ready, false) && s.Namespace != metav1.NamespaceDefault {
+				if ptr.Deref(e.Conditions.Ready, false) && slices.Contains(f.spaces, s.Namespace) {
 					n++
 				}
 			}

@@ -18,25 +18,6 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/test/kube"
 )
 
-const (
-	home    = "pingora-proxy-system" // the namespace of the controller
-	account = "proxy"
-)
-
-// makeAccount makes the user that the controller is, with the rights of config/rbac and no others.
-func makeAccount(t *testing.T, plane *kube.ControlPlane) *kube.User {
-	t.Helper()
-	plane.Kubectl(t, "create", "namespace", home)
-	plane.Kubectl(t, "apply", "--filename=../../config/rbac/role.yaml")
-	plane.Kubectl(t, "create", "clusterrolebinding", account, "--clusterrole=proxy", "--serviceaccount="+home+":"+account)
-	plane.Kubectl(t, "create", "rolebinding", account, "--namespace="+home, "--role=proxy", "--serviceaccount="+home+":"+account)
-	user, err := plane.AddServiceAccount(home, account)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return user
-}
-
 // binary is the program: as it is shipped where figures are wanted, else as the other tests have it.
 func binary(t *testing.T) string {
 	t.Helper()
@@ -59,9 +40,10 @@ type controller struct {
 }
 
 // startController starts the program for the whole cluster. It ends with the test, in good order.
-func startController(t *testing.T, program, kubeconfig string) *controller {
+func startController(t *testing.T, program, kubeconfig, class string) *controller {
 	t.Helper()
-	c := &controller{command: exec.Command(program, "controller", "--kubeconfig="+kubeconfig, "--namespace="+home, "--replica-name=scale")}
+	c := &controller{command: exec.Command(program, "controller", "--kubeconfig="+kubeconfig, "--class="+class, "--namespace="+home,
+		"--replica-name=scale")}
 	c.command.Stderr = &c.log
 	c.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.began = time.Now()

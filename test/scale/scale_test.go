@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -23,28 +22,24 @@ import (
 )
 
 func TestScale(t *testing.T) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		t.Fatal(err)
-	}
 	program := binary(t)
-	writes := newAudit(t)
-	plane, err := kube.Start(kube.Options{CRDs: []string{"../../config/crd/bases"}, Scheme: scheme, APIServer: writes.configure})
+	k, err := theCluster()
 	if err != nil {
 		t.Fatal(err)
 	}
-	user := makeAccount(t, plane)
-	f := populate(t, plane, wanted())
+	f := populate(t, k.ControlPlane, wanted())
 	r := &result{size: f.size, how: f.how, began: time.Now(), load: load(t)}
-	s := f.watch(t, scheme)
+	s := f.watch(t, k.scheme)
+	writes := k.writes
+	_, position := writes.since(t, 0)
 
-	c := startController(t, program, user.Kubeconfig)
+	c := startController(t, program, k.user.Kubeconfig, f.spaces[0])
 	r.ready = c.awaitReady(t)
 	s.await(t, "all are Programmed", func() bool { return s.programmed == f.services })
 	r.programmed = time.Since(c.began)
 	r.startCPU = c.cpu(t)
 	_, r.startPeak = c.memory(t)
-	r.startWrites, _ = writes.since(t, 0)
+	r.startWrites, _ = writes.since(t, position)
 
 	requests := &http.Transport{}
 	defer requests.CloseIdleConnections()
@@ -62,6 +57,7 @@ func TestScale(t *testing.T) {
 // states follows the status of all ProxyServices. It belongs to one goroutine.
 type states struct {
 	events     <-chan watch.Event
+	spaces     []string // of the fleet
 	objects    map[client.ObjectKey]state
 	programmed int // objects that are, in their newest generation
 }
@@ -82,7 +78,7 @@ func (f *fleet) watch(t *testing.T, scheme *runtime.Scheme) *states {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Stop)
-	return &states{events: w.ResultChan(), objects: map[client.ObjectKey]state{}}
+	return &states{events: w.ResultChan(), spaces: f.spaces, objects: map[client.ObjectKey]state{}}
 }
 
 // await takes events until the condition holds.
@@ -97,7 +93,9 @@ func (s *states) await(t *testing.T, what string, condition func() bool) {
 			if !ok || !is {
 				t.Fatalf("the watch has ended: %v", e)
 			}
-			s.see(p)
+			if slices.Contains(s.spaces, p.Namespace) {
+				s.see(p)
+			}
 		case <-late.C:
 			t.Fatalf("not in %v: %s; %d of %d objects are Programmed", patience, what, s.programmed, len(s.objects))
 		}
