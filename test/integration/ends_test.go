@@ -294,7 +294,7 @@ func TestHalfClosedOrigins(t *testing.T) {
 	c := s.dial(t)
 	for range 3 {
 		expect(t, c.Do(t, request("GET", "/behind")), 200, "ok")
-		<-ended // what is on its way cannot be seen
+		<-ended                                                                  // what is on its way cannot be seen
 		expect(t, c.Do(t, request("POST", "/", "Content-Length: 0")), 200, "ok") // not even a POST is lost on a stale connection
 	}
 }
