@@ -151,9 +151,9 @@ func TestChurnUnderLoad(t *testing.T) {
 		load.Await(t, 40)
 		pods[0].Terminate(t)
 		p.awaitEndpoints(t, pods[1:]...)
+		load.Await(t, 40) // its grace period: what was on its way to it arrives
 		pods[0].Delete(t)
 		pods = pods[1:]
-		load.Await(t, 40)
 	}
 	tally := load.Stop()
 	t.Log(tally)
