@@ -47,7 +47,13 @@ func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())     // the first one is kept for good, and no test lasts that long
 	// A watch of metadata that is stopped while something is on its way keeps a goroutine: controller-runtime passes it
 	// through a watch.Filter, which goes on sending to nobody.
-	os.Exit(kube.Main(m, goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop")))
+	//
+	// A cache of several namespaces that is stopped before it has synced keeps two: they wait for that to happen.
+	os.Exit(kube.Main(m,
+		goleak.IgnoreAnyFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
+		goleak.IgnoreAnyFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformer.func1"),
+		goleak.IgnoreAnyFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"),
+	))
 }
 
 // account is the user that the proxies of all tests are: it may do what config/rbac says, and nothing else.
