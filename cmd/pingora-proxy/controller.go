@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -53,7 +52,7 @@ type clusterOptions struct {
 }
 
 func newController(stderr io.Writer) *cobra.Command {
-	o := &clusterOptions{globals: make(map[string]*string)}
+	o := &clusterOptions{}
 	cmd := &cobra.Command{
 		Use:   "controller [flags]",
 		Short: "Serve the ProxyServices of a Kubernetes cluster",
@@ -89,9 +88,7 @@ access_log, metrics, limits) are those of a standalone file, from --config, the 
 	f.StringVar(&o.lastGood, "last-good-file", "", "keep what serves in this file, Secrets included, and start from it while the API server is away")
 	f.StringVar(&o.namespace, "namespace", "", "where this process runs and keeps its Leases (POD_NAMESPACE)")
 	f.StringVar(&o.replica, "replica-name", "", "name of this replica (POD_NAME, else the host's)")
-	for _, setting := range standalone.Settings() {
-		o.globals[setting.Key] = f.String(flagName(setting.Key), "", "the file's "+setting.Key+" ("+setting.Variable+")")
-	}
+	o.globals = addGlobals(f)
 	return cmd
 }
 
@@ -189,9 +186,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	if n := loaded.Globals.Limits.WorkerThreads; n != nil && *n > 0 {
-		runtime.GOMAXPROCS(int(*n))
-	}
+	limitThreads(&loaded.Globals)
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
 	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
 	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {

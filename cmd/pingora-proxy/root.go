@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
@@ -30,7 +31,7 @@ type options struct {
 }
 
 func newRoot(stdout, stderr io.Writer) *cobra.Command {
-	o := &options{globals: make(map[string]*string)}
+	o := &options{}
 	cmd := &cobra.Command{
 		Use:   "pingora-proxy [flags]",
 		Short: "A reverse proxy that is driven by one YAML file",
@@ -75,9 +76,7 @@ stops at once.`,
 	f.StringVar(&o.pidFile, "pid-file", "", "where the process id is written (with --daemon by default "+defaultPIDFile()+")")
 	f.StringArrayVar(&o.listen, "listen", nil, "serve this address without a file, such as :8080; may be repeated")
 	f.StringArrayVar(&o.upstream, "upstream", nil, "where --listen forwards to, host:port; may be repeated")
-	for _, setting := range standalone.Settings() {
-		o.globals[setting.Key] = f.String(flagName(setting.Key), "", "the file's "+setting.Key+" ("+setting.Variable+")")
-	}
+	o.globals = addGlobals(f)
 	cmd.AddCommand(newController(stderr), newDemo(stderr), newProbe(stdout), newVersion(stdout))
 	cmd.CompletionOptions.HiddenDefaultCmd = false
 	return cmd
@@ -93,6 +92,15 @@ func newVersion(stdout io.Writer) *cobra.Command {
 // flagName is the flag of a global: admin.bind_address becomes --admin-bind-address.
 func flagName(key string) string {
 	return strings.NewReplacer(".", "-", "_", "-").Replace(key)
+}
+
+// addGlobals adds a flag for every global of the file, and returns their values by the key of the global.
+func addGlobals(f *pflag.FlagSet) map[string]*string {
+	values := make(map[string]*string)
+	for _, setting := range standalone.Settings() {
+		values[setting.Key] = f.String(flagName(setting.Key), "", "the file's "+setting.Key+" ("+setting.Variable+")")
+	}
+	return values
 }
 
 // globalFlags are the flags that were given for globals.

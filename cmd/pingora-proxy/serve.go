@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/term"
 
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -106,9 +107,7 @@ type process struct {
 
 // start brings the first configuration to serving.
 func start(source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level) (*process, error) {
-	if n := first.Globals.Limits.WorkerThreads; n != nil && *n > 0 {
-		runtime.GOMAXPROCS(int(*n)) // else the runtime goes by the cores and the CPU quota, and follows the quota
-	}
+	limitThreads(&first.Globals)
 	metrics := telemetry.NewMetrics(version)
 	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Metrics: metrics})}
 	p.control = newControl(p, level, source.Path)
@@ -138,6 +137,13 @@ func start(source standalone.Options, first *standalone.Loaded, log logr.Logger,
 	p.control.reloaded(nil)
 	log.Info("serving", "version", version, "services", len(first.Services), "config_hash", first.Snapshot.Hash)
 	return p, nil
+}
+
+// limitThreads sets how many threads run the process, if anybody has said it.
+func limitThreads(g *v1alpha1.Globals) {
+	if n := g.Limits.WorkerThreads; n != nil && *n > 0 {
+		runtime.GOMAXPROCS(int(*n)) // else the runtime goes by the cores and the CPU quota, and follows the quota
+	}
 }
 
 // apply makes a configuration the one that serves, or leaves everything as it is.
