@@ -16,6 +16,7 @@ const (
 	NoEndpoints        Reason = "no_endpoints"         // 503: the cluster has no endpoint at all
 	ConnectFailed      Reason = "connect_failed"       // 502: no connection to the endpoint
 	ConnectTimeout     Reason = "connect_timeout"      // 504: no connection in time
+	UpstreamTLS        Reason = "upstream_tls"         // 502: no secure connection to the endpoint: its certificate, or ours, or no agreement
 	AddressNotAllowed  Reason = "address_not_allowed"  // 502: the endpoint's address must not be reached
 	UpstreamTimeout    Reason = "upstream_timeout"     // 504: no response head in time
 	UpstreamReset      Reason = "upstream_reset"       // 502: the connection ended before the response did

@@ -103,7 +103,8 @@ func retryable(x *exchange.Exchange, s *snapshot.Route, failure *exchange.Failur
 		return len(s.Retry.Codes) > 0 && r.Method.Idempotent() && r.Body == nil && slices.Contains(s.Retry.Codes, x.Response.Status)
 	}
 	switch failure.Reason {
-	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.AddressNotAllowed, exchange.UpstreamReset, exchange.UpstreamTimeout:
+	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamTLS, exchange.AddressNotAllowed, exchange.UpstreamReset,
+		exchange.UpstreamTimeout:
 		return !failure.BodyRead && (!failure.Sent || r.Method.Idempotent())
 	}
 	return false

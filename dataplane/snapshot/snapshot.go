@@ -141,6 +141,10 @@ type Cluster struct {
 	Algorithm Algorithm
 	Health    HealthCheck
 	Passive   *Passive
+
+	Protocol      Protocol
+	TLS           *UpstreamTLS // nil: plaintext
+	ProxyProtocol uint8        // the version of the PROXY header in front of each connection to an endpoint: 1, 2; 0: none
 }
 
 // An Origin is a port of a Kubernetes Service, whose endpoints come and go without the configuration.
@@ -169,6 +173,7 @@ const (
 	CheckTCP CheckType = iota
 	CheckHTTP
 	CheckDisabled
+	CheckGRPC
 )
 
 // A HealthCheck is asked of every endpoint of a cluster.
@@ -178,6 +183,7 @@ type HealthCheck struct {
 	Interval           time.Duration
 	Path               string // of an HTTP check: a 2xx or 3xx answer is healthy
 	Host               string // the Host field of an HTTP check; empty: the endpoint's address
+	Service            string // that a gRPC check asks about; empty: the server as a whole
 	HealthyThreshold   int    // successes in a row that bring an endpoint back
 	UnhealthyThreshold int    // failures in a row that take it out
 }

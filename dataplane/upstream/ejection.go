@@ -58,8 +58,8 @@ func (e *Endpoint) Report(status int, f *exchange.Failure) {
 // theirs reports whether the endpoint, or the way to it, is to blame.
 func theirs(reason exchange.Reason) bool {
 	switch reason {
-	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.AddressNotAllowed, exchange.UpstreamReset, exchange.UpstreamTimeout,
-		exchange.UpstreamProtocol, exchange.UpstreamTruncated, exchange.UpstreamIdle:
+	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamTLS, exchange.AddressNotAllowed, exchange.UpstreamReset,
+		exchange.UpstreamTimeout, exchange.UpstreamProtocol, exchange.UpstreamTruncated, exchange.UpstreamIdle:
 		return true
 	}
 	return false

@@ -121,11 +121,15 @@ var table = map[string]row{
 	"dataplane/upstream": {
 		imports: []string{
 			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
-			"dataplane/http2", "dataplane/telemetry", "dataplane/upstream/budget",
+			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/budget", "dataplane/upstream/dial",
 		},
 		libraries: []string{logr, sysUnix},
 	},
 	"dataplane/upstream/budget": {imports: []string{"dataplane/exchange"}},
+	"dataplane/upstream/dial": {
+		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
+		libraries: []string{"github.com/pires/go-proxyproto"},
+	},
 	"dataplane/health": {
 		imports:   []string{"dataplane/upstream", "dataplane/exchange", "dataplane/telemetry"},
 		libraries: []string{logr},
