@@ -32,6 +32,9 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	t := &relayTunnel{c: c, far: far, idle: c.idleOf(x)}
 	t.active.Store(int64(exchange.Now()))
 	c.carries.Store(t)
+	if p, ok := far.(wire.Persistent); ok {
+		p.Persist(func() bool { return t.check(far) == nil })
+	}
 	t.begin()
 	up := make(chan error, 1)
 	early := w.in[w.start:w.end] // sent before our 101: it belongs to the new protocol now

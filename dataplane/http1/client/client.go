@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +42,7 @@ type Options struct {
 	// or was given up, its tunnel has ended, or there was no response. It may run on another goroutine. Where reusable is
 	// false the owner closes the connection.
 	Done func(c *Conn, reusable bool)
+	Mark uint32 // for the owner to know the connection by; see Conn.Mark
 }
 
 // A Try bounds one round trip.
@@ -59,6 +61,12 @@ type Conn struct {
 	timer   wire.Timer
 	used    bool // carried an exchange before
 	large   bool // the last body was larger than a buffer
+
+	carrier *wire.Carrier // the connection below TLS; nil where there is none
+	tidy    bool          // the last exchange left nothing behind
+	closed  atomic.Bool
+	persist atomic.Pointer[func() bool] // of a tunnel: see Persist
+	peek    [1]byte
 
 	// of the exchange that it carries now
 	x       *exchange.Exchange
@@ -93,12 +101,7 @@ func New(nc net.Conn, o Options) *Conn {
 	c.body.c = c
 	c.upload.c = c
 	c.upload.timer.Owner = &c.upload
-	c.step = c.advance
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			c.tcp, c.raw = tcp, raw
-		}
-	}
+	c.attach(nc)
 	o.Sweeper.Add(&c.timer)
 	return c
 }
@@ -106,13 +109,23 @@ func New(nc net.Conn, o Options) *Conn {
 // Close closes the connection. It is called once.
 func (c *Conn) Close() {
 	c.options.Sweeper.Remove(&c.timer)
+	if c.carrier != nil {
+		c.closeSecured()
+		return
+	}
 	_ = c.nc.Close()
 }
+
+// Mark is what Options said.
+func (c *Conn) Mark() uint32 { return c.options.Mark }
 
 // Stale peeks at an idle connection, without waiting: it is true where the endpoint closed it, or sent something unasked.
 func (c *Conn) Stale() bool {
 	if c.raw == nil {
 		return false
+	}
+	if c.carrier != nil {
+		return c.staleSecured()
 	}
 	ended := true
 	if err := c.raw.Control(func(fd uintptr) { ended = wire.Stale(fd) }); err != nil {
@@ -514,6 +527,6 @@ func (c *Conn) finish(reusable bool) {
 	putLegs(c.legs)
 	c.legs = nil
 	c.rest = nil
-	c.used = true
+	c.used, c.tidy = true, reusable
 	c.options.Done(c, reusable)
 }

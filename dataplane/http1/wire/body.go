@@ -31,3 +31,9 @@ type Client interface {
 	// Aborted reports whether the client was cut off.
 	Aborted() bool
 }
+
+// A Persistent tunnel's writes do not survive a deadline that cuts them short, as over TLS. It asks again whether that
+// was meant, and goes on where it was not.
+type Persistent interface {
+	Persist(again func() bool)
+}

@@ -19,7 +19,10 @@ type Carrier struct {
 		// Again reports whether a write that met a deadline shall go on.
 		Again() bool
 	}
-	fd int // of the socket while Receive runs, else -1
+	// Strict makes an end of stream that nobody announced inside TLS ErrTorn. Without it crypto/tls believes
+	// one between two records, which anybody on the way can make.
+	Strict bool
+	fd     int // of the socket while Receive runs, else -1
 }
 
 // NewCarrier returns a Carrier without an owner: a deadline ends its writes.
@@ -42,7 +45,11 @@ func (c *Carrier) Receive(fd int, over io.Reader, p []byte) (int, error) {
 // Read implements net.Conn.
 func (c *Carrier) Read(p []byte) (int, error) {
 	if c.fd < 0 {
-		return c.TCPConn.Read(p)
+		n, err := c.TCPConn.Read(p)
+		if err == io.EOF {
+			err = c.end()
+		}
+		return n, err
 	}
 	for {
 		n, err := Recv(c.fd, p)
@@ -52,10 +59,21 @@ func (c *Carrier) Read(p []byte) (int, error) {
 		case err == syscall.EAGAIN:
 			return 0, errNothing
 		case err == nil && n == 0:
-			return 0, io.EOF
+			return 0, c.end()
 		}
 		return n, err
 	}
+}
+
+// ErrTorn says that a connection over TLS has ended below it, and not inside it.
+var ErrTorn = errors.New("the connection ended without an end of TLS")
+
+// end is what an end of stream is.
+func (c *Carrier) end() error {
+	if c.Strict {
+		return ErrTorn
+	}
+	return io.EOF
 }
 
 // Write implements net.Conn.
