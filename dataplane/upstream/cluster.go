@@ -9,6 +9,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
 // A HealthCheck says how endpoints are asked for their health; see package health.
@@ -27,6 +28,7 @@ type Cluster struct {
 	id       string
 	owner    *Clusters
 	settings atomic.Pointer[snapshot.Cluster]
+	way      atomic.Pointer[dial.Way] // to the endpoints
 	set      atomic.Pointer[set]
 	position atomic.Uint64 // of the round robin
 
@@ -48,6 +50,7 @@ type member struct {
 func newCluster(owner *Clusters, s *snapshot.Cluster) *Cluster {
 	c := &Cluster{id: s.ID, owner: owner, changed: make(chan struct{})}
 	c.settings.Store(s)
+	c.way.Store(dial.New(s))
 	c.set.Store(&set{balance: newBalance(s.Algorithm, nil, &c.position, nil)})
 	if s.DNS == nil {
 		c.SetEndpoints(s.Endpoints)
@@ -91,6 +94,12 @@ func (c *Cluster) Update(s *snapshot.Cluster) {
 	}
 	if s.DNS == nil && s.Origin == nil {
 		c.SetEndpoints(s.Endpoints)
+	}
+	if !dial.Same(old, s) {
+		c.way.Store(dial.New(s))
+		for _, m := range c.set.Load().members {
+			m.endpoint.idle.renew()
+		}
 	}
 	var events []event
 	c.mu.Lock()

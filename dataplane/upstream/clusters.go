@@ -14,6 +14,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
 const (
@@ -32,16 +33,15 @@ type Options struct {
 	MaxIdle    int           // idle connections per endpoint; 0: 1024
 	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s
 
-	// Permit is asked about an endpoint's address before every dial, health checks included; an error says why it may not
-	// be reached. nil: every address may.
+	// Permit and Dial are the Opener's, for health checks too.
 	Permit func(addr netip.Addr) error
-	// Dial opens a connection; nil: a net.Dialer.
-	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	Dial   func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
 // Clusters are all that live, by ID. Apply, Group, SetEndpoints and Close have one caller at a time.
 type Clusters struct {
 	options Options
+	opener  dial.Opener
 	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve; see Group
 	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
 
@@ -63,17 +63,7 @@ func New(o Options) *Clusters {
 	if o.MaxIdleAge == 0 {
 		o.MaxIdleAge = defaultMaxIdleAge
 	}
-	if o.Dial == nil {
-		var d net.Dialer
-		o.Dial = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-			nc, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
-			if err != nil {
-				return nil, err // not a nil *net.TCPConn in an interface
-			}
-			return nc, nil
-		}
-	}
-	return &Clusters{options: o, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
+	return &Clusters{options: o, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
 }
 
 // Run closes idle connections that are old, or that the endpoint has closed, until ctx ends.

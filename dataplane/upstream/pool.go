@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
 )
@@ -19,6 +20,8 @@ const sweepBatch = 16
 type pool struct {
 	most int
 	done func(*client.Conn, bool) // bound once: a method value is an allocation
+
+	mark atomic.Uint32 // of the connections that may be used again; see renew
 
 	mu     sync.Mutex
 	idle   []idleConn // the oldest first
@@ -48,7 +51,7 @@ func (p *pool) get() *client.Conn {
 // put takes a connection back, or returns false: the caller closes it.
 func (p *pool) put(conn *client.Conn, round uint32) bool {
 	p.mu.Lock()
-	if p.closed || len(p.idle) >= p.most {
+	if p.closed || len(p.idle) >= p.most || conn.Mark() != p.mark.Load() {
 		p.mu.Unlock()
 		return false
 	}
@@ -93,6 +96,18 @@ func (p *pool) sweep(round, age uint32) {
 	}
 	for _, conn := range ended {
 		conn.Close()
+	}
+}
+
+// renew closes the idle connections, and makes put refuse those that were opened before: the way to the endpoint is another.
+func (p *pool) renew() {
+	p.mu.Lock()
+	p.mark.Add(1)
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, c := range idle {
+		c.conn.Close()
 	}
 }
 

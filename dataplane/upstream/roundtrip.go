@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
 // A Try bounds one attempt.
@@ -29,7 +31,9 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 	e.inFlight.Add(1)
 	x.Record.Upstream, x.Record.Connect = e.addr, 0
 	try := client.Try{Deadline: t.Deadline, Idle: t.Idle}
-	for {
+	mark := e.idle.mark.Load() // before the way: a connection of an older one is never kept
+	way := e.cluster.way.Load()
+	for way.Shared() {
 		conn := e.idle.get()
 		if conn == nil {
 			break
@@ -49,12 +53,16 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		x.ResetResponse()
 		break
 	}
-	nc, err := e.dialFor(x, t)
+	nc, err := e.opener().OpenFor(x, way, e.addr, t.Connect, t.Deadline)
 	if err != nil {
 		e.inFlight.Add(-1)
 		return err
 	}
-	err = e.newConn(nc, e.idle.done).RoundTrip(x, try)
+	done := e.idle.done
+	if !way.Shared() {
+		done = e.last
+	}
+	err = e.newConn(nc, mark, done).RoundTrip(x, try)
 	if errors.Is(err, client.ErrStale) {
 		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
 	}
@@ -76,54 +84,29 @@ func (e *Endpoint) done(conn *client.Conn, reusable bool) {
 	}
 }
 
-// dialFor opens a connection within the try's bounds, and writes down how long that took.
-func (e *Endpoint) dialFor(x *exchange.Exchange, t Try) (net.Conn, error) {
-	start := exchange.Now()
-	limit := t.Connect
-	if t.Deadline != 0 {
-		left := time.Duration(t.Deadline - start)
-		if left <= 0 {
-			return nil, &exchange.Failure{Reason: exchange.UpstreamTimeout, Err: context.DeadlineExceeded}
-		}
-		if limit == 0 || left < limit {
-			limit = left
-		}
-	}
-	ctx := context.Background()
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
-	nc, err := e.Dial(ctx)
-	x.Record.Connect = max(exchange.Now()-start, 1)
-	return nc, err
+// last closes a connection when its only exchange is over.
+func (e *Endpoint) last(conn *client.Conn, _ bool) {
+	e.inFlight.Add(-1)
+	conn.Close()
 }
 
-// Dial opens a connection to the endpoint that belongs to the caller. Go sets TCP_NODELAY on it. An error is an
-// *exchange.Failure.
+func (e *Endpoint) opener() *dial.Opener { return &e.cluster.owner.opener }
+
+// Dial opens a connection to the endpoint, without TLS, that belongs to the caller. An error is an *exchange.Failure.
 func (e *Endpoint) Dial(ctx context.Context) (net.Conn, error) {
-	o := &e.cluster.owner.options
-	if o.Permit != nil {
-		if err := o.Permit(e.addr.Addr()); err != nil {
-			return nil, &exchange.Failure{Reason: exchange.AddressNotAllowed, Err: err}
-		}
-	}
-	nc, err := o.Dial(ctx, e.addr)
-	if err == nil {
-		return nc, nil
-	}
-	reason := exchange.ConnectFailed
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() { // context.DeadlineExceeded is one too
-		reason = exchange.ConnectTimeout
-	}
-	return nil, &exchange.Failure{Reason: reason, Err: err}
+	return e.opener().Open(ctx, e.cluster.way.Load(), e.addr, dial.Purpose{Plain: true})
 }
 
-func (e *Endpoint) newConn(nc net.Conn, done func(*client.Conn, bool)) *client.Conn {
+// DialFor opens a connection to the endpoint for bytes that are no HTTP, in the way that the cluster's settings say, and it
+// belongs to the caller. client and local are the two ends of the client's connection, for the PROXY header. Without TLS
+// it is a *net.TCPConn, else its NetConn is a *wire.Carrier. An error is an *exchange.Failure.
+func (e *Endpoint) DialFor(ctx context.Context, client, local netip.AddrPort) (net.Conn, error) {
+	return e.opener().Open(ctx, e.cluster.way.Load(), e.addr, dial.Purpose{Client: client, Local: local})
+}
+
+func (e *Endpoint) newConn(nc net.Conn, mark uint32, done func(*client.Conn, bool)) *client.Conn {
 	o := &e.cluster.owner.options
-	return client.New(nc, client.Options{Limits: o.Limits, Sweeper: o.Sweeper, Done: done})
+	return client.New(nc, client.Options{Limits: o.Limits, Sweeper: o.Sweeper, Done: done, Mark: mark})
 }
 
 // probeIdle is longer than any check: its context ends it.
@@ -132,13 +115,13 @@ const probeIdle = time.Hour
 // Probe is RoundTrip on a connection of its own, which counts as no request and is closed afterwards, at the latest
 // when ctx ends. The caller releases the response's Stream before it cancels ctx.
 func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
-	nc, err := e.Dial(ctx)
+	nc, err := e.opener().Open(ctx, e.cluster.way.Load(), e.addr, dial.Purpose{HTTP: true})
 	if err != nil {
 		return err
 	}
 	// The connection is closed under the round trip: the sweeper that ends overdue ones comes too seldom for short checks.
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
-	conn := e.newConn(nc, func(c *client.Conn, _ bool) {
+	conn := e.newConn(nc, 0, func(c *client.Conn, _ bool) {
 		stop()
 		c.Close()
 	})

@@ -135,16 +135,22 @@ type Purpose struct {
 // Ready makes a connection that was just opened to addr ready for its purpose. An error is an *exchange.Failure, and the
 // connection is closed. Where there is no TLS it returns nc itself.
 func (w *Way) Ready(ctx context.Context, nc net.Conn, addr netip.Addr, p Purpose) (net.Conn, error) {
-	conn, err := w.ready(ctx, nc, addr, p)
+	reason := exchange.ConnectFailed
+	var err error
+	if w.proxy != 0 {
+		err = w.announce(ctx, nc, p)
+	}
+	if err == nil && w.config != nil && !p.Plain {
+		reason = exchange.UpstreamTLS
+		var conn net.Conn
+		if conn, err = w.secure(ctx, nc, addr, p); err == nil {
+			return conn, nil
+		}
+	}
 	if err == nil {
-		return conn, nil
+		return nc, nil
 	}
 	_ = nc.Close()
-	var failure *exchange.Failure
-	if errors.As(err, &failure) {
-		return nil, failure
-	}
-	reason := exchange.UpstreamTLS
 	var timeout net.Error
 	if ctx.Err() != nil || errors.As(err, &timeout) && timeout.Timeout() {
 		reason = exchange.ConnectTimeout
@@ -158,21 +164,6 @@ func (w *Way) Check() error {
 		return &exchange.Failure{Reason: exchange.UpstreamTLS, Err: w.invalid}
 	}
 	return nil
-}
-
-func (w *Way) ready(ctx context.Context, nc net.Conn, addr netip.Addr, p Purpose) (net.Conn, error) {
-	if w.proxy != 0 {
-		if err := w.announce(ctx, nc, p); err != nil {
-			return nil, err
-		}
-	}
-	if w.invalid != nil {
-		return nil, w.invalid
-	}
-	if w.config == nil || p.Plain {
-		return nc, nil
-	}
-	return w.secure(ctx, nc, addr, p)
 }
 
 // secure makes the handshake.
@@ -214,20 +205,12 @@ func (w *Way) secure(ctx context.Context, nc net.Conn, addr netip.Addr, p Purpos
 func (w *Way) announce(ctx context.Context, nc net.Conn, p Purpose) error {
 	header, err := proxyHeader(w.proxy, p.Client, p.Local)
 	if err != nil {
-		return &exchange.Failure{Reason: exchange.ConnectFailed, Err: err}
+		return err
 	}
 	if end, ok := ctx.Deadline(); ok {
 		_ = nc.SetWriteDeadline(end)
 	}
 	_, err = nc.Write(header)
 	_ = nc.SetWriteDeadline(time.Time{})
-	if err == nil {
-		return nil
-	}
-	reason := exchange.ConnectFailed
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		reason = exchange.ConnectTimeout
-	}
-	return &exchange.Failure{Reason: reason, Err: err}
+	return err
 }
