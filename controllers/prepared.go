@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
 
@@ -54,7 +55,7 @@ func check(spec *v1alpha1.ProxyServiceSpec, name string) (faults field.ErrorList
 		spec.Name = name
 	}
 	spec.SetDefaults(v1alpha1.FromCluster)
-	return spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	return validation.Service(spec, field.NewPath("spec"), v1alpha1.FromCluster)
 }
 
 func specHash(spec *v1alpha1.ProxyServiceSpec) string {

@@ -9,9 +9,6 @@ type Config struct {
 	Services []ProxyServiceSpec `json:"services,omitempty"`
 }
 
-// MaxServices is the number of services that one process proxies at most.
-func MaxServices() int { return boundsOf("Config", "services").maxItems }
-
 // Globals are the settings of the whole process. Each has an environment variable, which beats the file:
 // `PINGORA_ADMIN_BIND_ADDRESS` for `admin.bind_address`, and so on.
 type Globals struct {
@@ -24,6 +21,12 @@ type Globals struct {
 	// Metrics are served in the Prometheus format, at `/metrics`.
 	Metrics Metrics `json:"metrics,omitzero"`
 
+	// Tracing sends spans of requests to an OpenTelemetry collector.
+	Tracing Tracing `json:"tracing,omitzero"`
+
+	// RateLimitStore is where rate limits of the scope `Shared` are counted for all replicas together.
+	RateLimitStore RateLimitStore `json:"rateLimitStore,omitzero"`
+
 	// Limits bound what clients may cost.
 	Limits Limits `json:"limits,omitzero"`
 }
@@ -34,6 +37,10 @@ type Admin struct {
 	// configured address that is taken is an error; the default, when it is taken, is skipped with a warning.
 	// +kubebuilder:validation:MaxLength=128
 	BindAddress *string `json:"bindAddress,omitempty"`
+
+	// Dashboard serves the status page at `/` of the admin address.
+	// +kubebuilder:example=false
+	Dashboard *bool `json:"dashboard,omitempty"`
 
 	// Pprof serves Go's profiles at `/debug/pprof` of the admin address.
 	// +kubebuilder:example=true
@@ -76,12 +83,84 @@ type Metrics struct {
 	BindAddress *string `json:"bindAddress,omitempty"`
 }
 
+// TracingProtocol is how spans travel to the collector.
+// +kubebuilder:validation:Enum=GRPC;HTTP
+type TracingProtocol string
+
+// The protocols of OTLP.
+const (
+	TracingGRPC TracingProtocol = "GRPC"
+	TracingHTTP TracingProtocol = "HTTP"
+)
+
+// Propagation is a format of the header fields that tell a trace.
+// +kubebuilder:validation:Enum=W3C;B3
+type Propagation string
+
+// The formats of trace context.
+const (
+	PropagationW3C Propagation = "W3C"
+	PropagationB3  Propagation = "B3"
+)
+
+// Tracing sends spans of requests to an OpenTelemetry collector.
+type Tracing struct {
+	// OTLPEndpoint is the URL of the collector, `http://` or `https://`. Unset: no tracing.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="http://otel:4317"
+	OTLPEndpoint *string `json:"otlpEndpoint,omitempty"`
+
+	// Protocol of OTLP: `GRPC` or `HTTP`. Unset: `HTTP` where the endpoint's port is 4318 or it has a path, else `GRPC`.
+	// +kubebuilder:example=GRPC
+	Protocol *TracingProtocol `json:"protocol,omitempty"`
+
+	// SamplePercent is the share of requests without a trace of their own that are traced. A request that comes with a
+	// trace follows that one's decision.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	// +kubebuilder:example=10
+	SamplePercent *int32 `json:"samplePercent,omitempty"`
+
+	// Propagation lists the formats of the trace's header fields towards endpoints: `W3C` (`traceparent`, `tracestate`) and
+	// `B3`. Both are understood from clients. Unset: `W3C`.
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:example={W3C, B3}
+	Propagation []Propagation `json:"propagation,omitempty"`
+
+	// CARef is a bundle of certificates (PEM) that the collector's certificate is verified with. Unset: the system's.
+	CARef *Reference `json:"caRef,omitempty"`
+}
+
+// RateLimitStore is where rate limits of the scope `Shared` are counted for all replicas together.
+type RateLimitStore struct {
+	// RedisURL is the Redis server: `redis://host:port/db`, or `rediss://` for TLS. Unset: every replica allows its share.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="redis://redis:6379/0"
+	RedisURL *string `json:"redisURL,omitempty"`
+
+	// PasswordRef is the password of the server.
+	PasswordRef *Reference `json:"passwordRef,omitempty"`
+
+	// CARef is a bundle of certificates (PEM) that the server's certificate is verified with. Unset: the system's.
+	CARef *Reference `json:"caRef,omitempty"`
+
+	// TimeoutMs is how long a request waits for the server, in milliseconds. Later the replica's own count decides.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	TimeoutMs *int32 `json:"timeoutMs,omitempty"`
+}
+
 // Limits bound what clients may cost.
 type Limits struct {
 	// MaxConnections of clients at the same time, all services together. One more is answered with 503 and closed.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000000
 	MaxConnections *int32 `json:"maxConnections,omitempty"`
+
+	// MaxRequests that run at the same time, all services together. One more is answered with 503 and `Retry-After`.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000000
+	MaxRequests *int32 `json:"maxRequests,omitempty"`
 
 	// MaxRequestLineBytes of a request's first line: method, target and version. A longer one is answered with 414.
 	// +kubebuilder:validation:Minimum=256

@@ -30,6 +30,31 @@ type Route struct {
 
 	// Timeouts that differ from the service's. What is unset here is the service's.
 	Timeouts *Timeouts `json:"timeouts,omitempty"`
+
+	// HealthCheck in place of the service's, for the route's own `backends`.
+	HealthCheck *HealthCheck `json:"healthCheck,omitempty"`
+
+	// LoadBalancing in place of the service's.
+	LoadBalancing *LoadBalancing `json:"loadBalancing,omitempty"`
+
+	// Retry in place of the service's.
+	Retry *Retry `json:"retry,omitempty"`
+
+	// CircuitBreaker in place of the service's, for the route's own `backends`.
+	CircuitBreaker *CircuitBreaker `json:"circuitBreaker,omitempty"`
+
+	// Limits of the route: `maxBodyBytes` in place of the service's.
+	Limits *ServiceLimits `json:"limits,omitempty"`
+
+	// Access adds to the service's: both must let a client pass.
+	Access *Access `json:"access,omitempty"`
+
+	// Auth in place of the service's. `mode: None` lets everybody pass.
+	Auth *Auth `json:"auth,omitempty"`
+
+	// RateLimits beside the service's.
+	// +kubebuilder:validation:MaxItems=16
+	RateLimits []RateLimit `json:"rateLimits,omitempty"`
 }
 
 // Match is a set of conditions that must all hold.
@@ -105,7 +130,7 @@ type ValueMatch struct {
 }
 
 // Filter is one step on the way of a request. Exactly one of its fields is set.
-// +kubebuilder:validation:XValidation:rule="[has(self.requestHeaders), has(self.responseHeaders), has(self.rewrite), has(self.redirect)].filter(x, x).size() == 1",message="exactly one filter must be set per list entry"
+// +kubebuilder:validation:XValidation:rule="[has(self.requestHeaders), has(self.responseHeaders), has(self.rewrite), has(self.redirect), has(self.respond), has(self.cors), has(self.mirror), has(self.compression), has(self.securityHeaders), has(self.buffer)].filter(x, x).size() == 1",message="exactly one filter must be set per list entry"
 type Filter struct {
 	// RequestHeaders changes header fields of the request before it is forwarded.
 	RequestHeaders *HeaderFilter `json:"requestHeaders,omitempty"`
@@ -118,6 +143,24 @@ type Filter struct {
 
 	// Redirect answers with a redirection. Such a route needs no backends.
 	Redirect *RedirectFilter `json:"redirect,omitempty"`
+
+	// Respond answers with a fixed response. Such a route needs no backends.
+	Respond *RespondFilter `json:"respond,omitempty"`
+
+	// CORS lets pages of other origins use the route.
+	CORS *CORSFilter `json:"cors,omitempty"`
+
+	// Mirror sends copies of requests to another backend, whose answers are dropped.
+	Mirror *MirrorFilter `json:"mirror,omitempty"`
+
+	// Compression compresses responses for clients that can read that.
+	Compression *CompressionFilter `json:"compression,omitempty"`
+
+	// SecurityHeaders adds header fields to responses that tell browsers to be careful.
+	SecurityHeaders *SecurityHeadersFilter `json:"securityHeaders,omitempty"`
+
+	// Buffer reads a request's whole body before the request is forwarded.
+	Buffer *BufferFilter `json:"buffer,omitempty"`
 }
 
 // HeaderFilter changes header fields. It removes first, then sets, then adds. Fields that frame a message or belong to
@@ -141,8 +184,8 @@ type HeaderFilter struct {
 	Remove []string `json:"remove,omitempty"`
 }
 
-// RewriteFilter changes the path or the host of a request. At least one field is set; `path` and `replace_prefix`
-// exclude each other.
+// RewriteFilter changes the path or the host of a request. At least one field is set; of `path`,
+// `replacePrefix` and `regex` at most one.
 type RewriteFilter struct {
 	// ReplacePrefix replaces the prefix that the route matched. The route's path conditions must be of type `Prefix`.
 	// +kubebuilder:validation:MaxLength=1024
@@ -155,10 +198,27 @@ type RewriteFilter struct {
 	// +kubebuilder:example="/index.html"
 	Path *string `json:"path,omitempty"`
 
+	// Regex replaces what a regular expression matches in the path, everywhere in it.
+	Regex *RegexRewrite `json:"regex,omitempty"`
+
 	// Host replaces the host that the endpoint sees, with a port if one is wanted.
 	// +kubebuilder:validation:MaxLength=260
 	// +kubebuilder:example="internal.example.com"
 	Host *string `json:"host,omitempty"`
+}
+
+// RegexRewrite replaces what a regular expression matches.
+type RegexRewrite struct {
+	// Pattern is the regular expression (RE2 syntax).
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="^/users/([0-9]+)"
+	// +required
+	Pattern string `json:"pattern,omitempty"`
+
+	// Substitution takes the place of a match. `$1` or `${1}` stand for what its groups matched, and `$$` for a dollar sign.
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:example="/people/$1"
+	Substitution string `json:"substitution,omitempty"`
 }
 
 // RedirectScheme is the scheme of a redirection.

@@ -1,8 +1,8 @@
 package standalone
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -380,7 +380,7 @@ func (d *decoder) scalar(n ast.Node, at place, v reflect.Value, path string) {
 		}
 		v.SetBool(b.Value)
 	default:
-		i, err := parseInteger(text)
+		i, err := parseInteger(text, v.Type().Bits())
 		switch t := n.GetToken().Type; {
 		case err != nil:
 			d.fail(at, path, "must be an integer, in decimal digits")
@@ -398,7 +398,7 @@ func (d *decoder) intOrString(n ast.Node, at place, into *intstr.IntOrString, pa
 	switch x := d.resolve(n, at, path).(type) {
 	case nil:
 	case *ast.IntegerNode:
-		if i, err := parseInteger(x.GetToken().Value); err == nil {
+		if i, err := parseInteger(x.GetToken().Value, 32); err == nil {
 			*into = intstr.FromInt32(int32(i))
 			return
 		}
@@ -420,18 +420,16 @@ func kindName(k reflect.Kind) string {
 	return "an integer"
 }
 
-// parseInteger reads a decimal integer. What does not fit is cut to what does, beyond every bound of the schema.
-func parseInteger(s string) (int64, error) {
+// parseInteger reads a decimal integer of so many bits. What does not fit is cut to what does, beyond every bound of the
+// schema.
+func parseInteger(s string, bits int) (int64, error) {
 	digits := strings.TrimPrefix(s, "-")
 	if digits == "" || len(digits) > 1 && digits[0] == '0' || strings.Trim(digits, "0123456789") != "" {
 		return 0, strconv.ErrSyntax
 	}
-	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil {
-		n = math.MaxInt32
-		if s[0] == '-' {
-			n = math.MinInt32
-		}
+	n, err := strconv.ParseInt(s, 10, bits)
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return 0, err
 	}
 	return n, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
 
@@ -179,7 +180,7 @@ func (d *document) faulty(service int) bool {
 // validate checks one service, leaving out what is missing only because it could not be read.
 func (d *document) validate(service int, from v1alpha1.Origin) []Problem {
 	var out []Problem
-	for _, e := range d.config.Services[service].Validate(d.path(service), from) {
+	for _, e := range validation.Service(&d.config.Services[service], d.path(service), from) {
 		if d.decoder.unread[e.Field] || e.Type == field.ErrorTypeRequired && d.excused(e) {
 			continue
 		}

@@ -126,7 +126,7 @@ func (l *loader) assign(f leaf, text string, at Problem) {
 		}
 		v.Elem().SetBool(text == "true")
 	default:
-		n, err := parseInteger(text)
+		n, err := parseInteger(text, v.Type().Bits())
 		if err != nil {
 			at.Message = "must be an integer, in decimal digits"
 			l.problems = append(l.problems, at)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -202,7 +203,7 @@ func (l *loader) globals(g *v1alpha1.Globals) {
 	}
 	l.override(g)
 	g.SetDefaults()
-	for _, e := range g.Validate(nil) {
+	for _, e := range validation.Globals(g, nil) {
 		l.problems = append(l.problems, l.globalProblem(e.Field, e.Detail))
 	}
 }
@@ -258,8 +259,8 @@ func (l *loader) services(out *Loaded) {
 			}
 		}
 	}
-	if n := len(out.Services); n > v1alpha1.MaxServices() {
-		p := l.documents[len(l.documents)-1].problem("services", fmt.Sprintf("must have at most %d items, has %d", v1alpha1.MaxServices(), n))
+	if n := len(out.Services); n > validation.MaxServices() {
+		p := l.documents[len(l.documents)-1].problem("services", fmt.Sprintf("must have at most %d items, has %d", validation.MaxServices(), n))
 		l.problems = append(l.problems, p)
 	}
 	if l.options.GlobalsOnly {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
@@ -117,7 +118,7 @@ func FuzzAccepted(f *testing.F) {
 			}
 			change(&s, &s.Routes[0])
 			s.SetDefaults(v1alpha1.FromFile)
-			if len(s.Validate(nil, v1alpha1.FromFile)) > 0 {
+			if len(validation.Service(&s, nil, v1alpha1.FromFile)) > 0 {
 				continue
 			}
 			out, problems := translate.Translate(input(translate.Service{Name: "a", Spec: s}))

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -139,7 +140,7 @@ func checkKept(t *testing.T, in translate.Input, want *snapshot.Snapshot) {
 		t.Fatal(err)
 	}
 	for i := range kept.Services {
-		kept.Services[i].Faults = kept.Services[i].Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+		kept.Services[i].Faults = validation.Service(&kept.Services[i].Spec, field.NewPath("spec"), v1alpha1.FromCluster)
 	}
 	got, _ := translate.Translate(kept)
 	compile(t, got)
@@ -198,7 +199,7 @@ func goodObjects() []translate.Service {
 		s := &all[i]
 		s.Namespace = "old"
 		s.Spec.SetDefaults(v1alpha1.FromCluster)
-		if faults := s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster); len(faults) > 0 {
+		if faults := validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster); len(faults) > 0 {
 			panic(faults)
 		}
 	}
@@ -249,7 +250,7 @@ func (g *generator) object() translate.Service {
 		s.Spec.Name = s.Name
 	}
 	s.Spec.SetDefaults(v1alpha1.FromCluster)
-	s.Faults = s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	s.Faults = validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster)
 	if c := s.Spec.TLSConfig; c != nil {
 		for range c.Certificates {
 			s.Certificates = append(s.Certificates, pick(g, goodCertificate(), translate.Certificate{},

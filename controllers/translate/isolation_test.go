@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -331,7 +332,7 @@ func TestFaultsWithoutEnd(t *testing.T) {
 		s.Spec.Routes = append(s.Spec.Routes, r)
 	}
 	s.Spec.SetDefaults(v1alpha1.FromCluster)
-	s.Faults = s.Spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)
+	s.Faults = validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster)
 	in := input(s, spec("b", "0.0.0.0:81"))
 	in.World = guest()
 	done := make(chan *snapshot.Snapshot, 1)
@@ -371,7 +372,7 @@ func TestWhatIsBrokenYields(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.spec.Name, c.spec.BindAddress, c.spec.Hosts = "old", "0.0.0.0:80", []string{"a.example"}
 			c.spec.SetDefaults(v1alpha1.FromCluster)
-			old := translate.Service{Namespace: "team", Name: "old", Spec: c.spec, Faults: c.spec.Validate(field.NewPath("spec"), v1alpha1.FromCluster)}
+			old := translate.Service{Namespace: "team", Name: "old", Spec: c.spec, Faults: validation.Service(&c.spec, field.NewPath("spec"), v1alpha1.FromCluster)}
 			if len(old.Faults) == 0 {
 				t.Fatal("nothing is wrong with it")
 			}

@@ -1,9 +1,11 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -66,20 +68,15 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	if wrong != "" {
 		return r // it answers 503, and nothing of it is built
 	}
-	filters, redirects, err := filters(r, spec)
-	if err != nil {
-		r.Invalid = err.Error()
-		t.problem(Problem{Service: service, Route: spec.Name, Field: at + ".filters", Reason: ReasonInvalid, Message: err.Error()})
-	}
-	r.Filters = filters
+	answers := t.filter(r, service, in, spec, at)
 	switch {
-	case redirects: // no endpoint is ever asked
+	case answers: // no endpoint is ever asked
 	case len(spec.Backends) > 0:
 		r.Clusters = t.balance(in, owner{service, spec.Name, in.Owner() + "|" + spec.Name, at + "."}, nil, spec.Backends)
 	default:
 		r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
 	}
-	if len(r.Clusters) == 0 && !redirects && r.Invalid == "" {
+	if len(r.Clusters) == 0 && !answers && r.Invalid == "" {
 		r.Invalid = "no backends" // for which there are problems: Validate wants one at least
 	}
 	return r
@@ -136,11 +133,58 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 	if r.Invalid = wrong; wrong != "" {
 		return r
 	}
+	t.filter(r, service, in, nil, "")
 	r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
-	if len(r.Clusters) == 0 {
+	if len(r.Clusters) == 0 && r.Invalid == "" {
 		r.Invalid = "no backends"
 	}
 	return r
+}
+
+// filter gives a route its filters, and says whether they answer every request. spec is nil for the default route.
+func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *v1alpha1.Route, at string) (answers bool) {
+	configs, answers, err := filters.List(filters.Source{
+		Snapshot: r, Service: &in.Spec, Route: spec, Field: at,
+		Content: in.content,
+		Cluster: func(field string, b *v1alpha1.Backend) (string, error) { return t.aside(in, service, r.Name, field, b) },
+	})
+	r.Filters = configs
+	if err != nil {
+		r.Invalid = err.Error()
+		p := Problem{Service: service, Field: at, Reason: ReasonInvalid, Message: err.Error()}
+		if spec != nil {
+			p.Route, p.Field = spec.Name, at+".filters"
+		}
+		t.problem(p)
+	}
+	return answers
+}
+
+// content returns what the reference in a field names.
+func (s *Service) content(field string) ([]byte, error) {
+	c, ok := s.Contents[field]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("%s: nothing was found there", field)
+	case c.Problem != "":
+		return nil, errors.New(c.Problem)
+	}
+	return c.Data, nil
+}
+
+// aside makes the cluster of a backend that requests are not forwarded to: one that is asked about them, or gets copies.
+func (t *translation) aside(in *Service, service int, route, field string, b *v1alpha1.Backend) (string, error) {
+	before := len(t.problems)
+	list := t.balance(in, owner{service, route, in.Owner() + "|" + route + "|" + field, field + "|"}, nil, []v1alpha1.Backend{*b})
+	if len(list) == 0 {
+		if len(t.problems) > before {
+			p := &t.problems[len(t.problems)-1]
+			p.Field = field
+			return "", errors.New(p.Message)
+		}
+		return "", errors.New("the backend cannot be used")
+	}
+	return list[0].Cluster, nil
 }
 
 func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {

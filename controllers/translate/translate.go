@@ -20,18 +20,33 @@ import (
 // stands among the faults of a service.
 type Input struct {
 	Globals  v1alpha1.Globals
-	Services []Service // the oldest first: it wins where two of them want the same
-	World    *World    // nil: a file, where everything is allowed and no Service is known
+	Contents map[string]Content // what the references of the globals name, by the paths of their fields
+	Services []Service          // the oldest first: it wins where two of them want the same
+	World    *World             // nil: a file, where everything is allowed and no Service is known
 }
 
 // A Service is one entry of the file or one object.
 type Service struct {
 	Namespace, Name string
 	Spec            v1alpha1.ProxyServiceSpec
-	Certificates    []Certificate   // as spec.tlsConfig.certificates lists them
-	Faults          field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
+	Certificates    []Certificate // as spec.tlsConfig.certificates lists them
+	// UpstreamCertificate is that of spec.upstreamTLS.certificate.
+	UpstreamCertificate Certificate
+	// Contents are what the references of the spec name, by the paths of their fields below spec: "auth.jwt[0].jwksRef".
+	Contents map[string]Content
+	// Seed is known to this installation's replicas alone, and the same in all of them: what keys are made of that nobody
+	// has configured.
+	Seed   snapshot.Secret
+	Faults field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 
 	digest [sha256.Size]byte // of a sealed one
+}
+
+// A Content is what a source found where a reference names something.
+type Content struct {
+	Name    string // the file, or the Secret or ConfigMap with its key, for messages
+	Data    []byte
+	Problem string // why it cannot be had
 }
 
 // Owner names the service in IDs: namespace/name, or the name alone in a file.

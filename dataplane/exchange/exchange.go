@@ -19,6 +19,8 @@ type Exchange struct {
 	PrefixLen     int        // how many bytes of Request.Path the route's prefix matched, for rewrites
 	RequestID     []byte     // kept from a trusted peer, else made here
 
+	Identity Identity // who asks, as a filter of authentication has found out
+
 	Idle time.Duration // the route's limit between bytes of bodies and in tunnels; 0: the listener's
 
 	Record Record
@@ -38,6 +40,26 @@ type Conn struct {
 
 	TLSVersion string // such as 1.3; empty where Secure is not set
 	ServerName string // that the client opened the connection for (SNI), in lower case; empty where it gave none
+
+	Certificate *ClientCertificate // that the client has shown and that was verified; nil: none
+}
+
+// A ClientCertificate is what endpoints are told of a client's certificate.
+type ClientCertificate struct {
+	Subject     string // RFC 2253
+	Fingerprint string // SHA-256 of the certificate, in hexadecimal digits
+}
+
+// An Identity is who asks.
+type Identity struct {
+	User   string // a name, for the log and for limits; empty: nobody has asked
+	Claims Claims // of a token; nil: there is none
+}
+
+// Claims are what a token says (RFC 7519).
+type Claims interface {
+	// Text returns a claim that is a text, a number or true or false, as text.
+	Text(name string) (string, bool)
 }
 
 // A Handler serves exchanges. An engine calls Serve when a request's head is complete, from the goroutine of its
@@ -80,6 +102,7 @@ func (x *Exchange) Reset() {
 	x.Request.Trailer.Reset(nil)
 	x.ResetResponse()
 	x.ClientIP, x.ClientTrusted, x.PrefixLen = netip.Addr{}, false, 0
+	x.Identity = Identity{}
 	x.RequestID, x.Idle = nil, 0
 	x.Record = Record{}
 	if cap(x.scratch) > maxScratch {

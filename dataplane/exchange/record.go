@@ -40,6 +40,21 @@ const (
 	Redirected         Reason = "redirect"             // 3xx by a redirect filter
 	HealthEndpoint     Reason = "health_endpoint"      // 200 or 503 by health_path
 	TunnelIdle         Reason = "tunnel_idle"          // an upgraded connection was idle for too long
+	AccessDenied       Reason = "access_denied"        // 403: access does not let the client's address pass
+	Unauthorized       Reason = "unauthorized"         // 401: the client did not say who it is
+	CredentialsInvalid Reason = "credentials_invalid"  // 401: a wrong name, password or key
+	JWTMissing         Reason = "jwt_missing"          // 401: there is no token
+	JWTInvalid         Reason = "jwt_invalid"          // 401: the token cannot be believed
+	JWTExpired         Reason = "jwt_expired"          // 401: the token is too old, or not good yet
+	JWTClaims          Reason = "jwt_claims"           // 403: the token lacks a claim or scope that is asked for
+	AuthUnavailable    Reason = "auth_unavailable"     // 503: there is nothing to check the client with
+	AuthDenied         Reason = "auth_denied"          // the forward auth service's answer
+	RateLimited        Reason = "rate_limited"         // 429: a rate limit
+	CircuitOpen        Reason = "circuit_open"         // 503: the circuit breaker
+	TooManyRequests    Reason = "too_many_requests"    // 503: limits.max_requests is reached
+	BodyTooLarge       Reason = "body_too_large"       // 413: the request's body is too long
+	Preflight          Reason = "cors_preflight"       // 204: a preflight request
+	Responded          Reason = "respond"              // the answer of a respond filter
 	InvalidConfig      Reason = "invalid_config"       // 503: the route could not be built
 	Internal           Reason = "internal_error"       // 500: a panic was caught
 )
@@ -73,4 +88,6 @@ type Record struct {
 	Host, Path                []byte // by which the route was looked for, before a rewrite; nil where it came to none
 	Namespace, Service, Route string
 	Upstream                  netip.AddrPort // of the last attempt
+	RateLimited               string         // the name of the limit that the request was above
+	TraceID                   [16]byte       // zero: not traced
 }

@@ -1,6 +1,10 @@
 package filter
 
 import (
+	"context"
+	"net/http"
+	"time"
+
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -39,7 +43,40 @@ type Config interface {
 
 // Env is what a filter gets of the process around it.
 type Env struct {
-	Log logr.Logger
+	Log     logr.Logger
+	Metrics Metrics
+	// Send asks an endpoint of a cluster and fills in x.Response, which the caller releases with x.ResetResponse. It needs
+	// nothing of x but the Request. An error, an *exchange.Failure, says that there is no response. The cluster is one of
+	// the snapshot that the filter's Config came with.
+	Send func(cluster string, x *exchange.Exchange, timeout time.Duration) error
+	// Fetch asks for a URL. The address policy holds for it, redirections included.
+	Fetch *http.Client
+	// Replicas is how many replicas serve, this one included, where shared limits are divided between them; 1 at least.
+	Replicas func() int
+	// Shared counts limits for all replicas together; nil where there is no store.
+	Shared Shared
+	// Background runs f on a goroutine of its own, with a context that ends before Close of the filter returns.
+	Background func(f func(ctx context.Context))
+}
+
+// Metrics are what filters count.
+type Metrics interface {
+	// RateLimited counts a request that was above a limit.
+	RateLimited(namespace, service, limit, mode string)
+	// SharedLimitError counts a request for which the store of shared limits had no answer.
+	SharedLimitError()
+	// JWKSRefresh counts a fetch of a provider's keys.
+	JWKSRefresh(provider string, ok bool)
+	// Mirrored counts a copy of a request: sent, dropped or failed.
+	Mirrored(result string)
+}
+
+// Shared counts rate limits for all replicas together.
+type Shared interface {
+	// Take asks for one request of a limit that allows burst at once and one every interval on average (GCRA). allowed says
+	// whether there was one; retry, after which time there will be; remaining, how many there are now. An error says that
+	// nobody knows: the caller counts for itself.
+	Take(ctx context.Context, key string, burst int, interval time.Duration) (allowed bool, remaining int, retry, reset time.Duration, err error)
 }
 
 // Nop is a Filter that does nothing.

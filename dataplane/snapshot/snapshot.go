@@ -14,11 +14,14 @@ type Snapshot struct {
 	Clusters  []*Cluster
 	Limits    Limits
 	AccessLog AccessLog
+	Tracing   Tracing
+	Store     Store
 }
 
 // Limits bound what clients may cost. Zero means no limit for counts; durations are never zero.
 type Limits struct {
 	MaxConnections int           // client connections of all listeners together
+	MaxRequests    int           // that run at the same time, of all listeners together
 	MaxRequestLine int           // bytes of method, target and version
 	MaxHeaderBytes int           // bytes of a whole head
 	MaxHeaders     int           // fields of a head
@@ -40,7 +43,13 @@ type Listener struct {
 	Address  string // as configured, host:port; the key under which it stays open across reloads
 	TLS      bool   // clients speak TLS; each of the services has its TLS then
 	Services []*Service
-	Routes   []*Route // in the order of their owners' age: earlier wins a tie
+
+	// ProxyProtocol lists the peers that send a header of the PROXY protocol in front of each connection; nobody else may
+	// connect then. nil: nobody sends one.
+	ProxyProtocol []netip.Prefix
+	// Streams are the services of a listener that passes bytes on instead of HTTP; it has no Services and Routes then.
+	Streams []*Stream
+	Routes  []*Route // in the order of their owners' age: earlier wins a tie
 }
 
 // A Service is what the routes of one ProxyService (or one entry of the file) have in common.
@@ -51,6 +60,24 @@ type Service struct {
 	HealthPath      string         // the path that answers for the service's health; empty: none
 	IdleTimeout     time.Duration  // of kept-alive client connections
 	TLS             *TLS           // nil: clients speak plain HTTP
+
+	MaxConnections int  // client connections that use the service at the same time; 0: no limit
+	MaxRequests    int  // that run at the same time; 0: no limit
+	Underscores    bool // header fields with an underscore in their name are forwarded
+	KeepSlashes    bool // several slashes in a row stay as they are
+}
+
+// A Stream is a service whose bytes are passed on as they are.
+type Stream struct {
+	Namespace, Name string
+	Hosts           []string // that clients ask for (SNI); empty: all
+	TLS             *TLS     // that ends here; nil: plain bytes, or TLS that is passed through
+	Passthrough     bool     // clients speak TLS, and it ends at the endpoint
+	Clusters        []WeightedCluster
+	Timeouts        Timeouts // of connecting, and of silence
+	MaxConnections  int      // at the same time; 0: no limit
+	Balance         Balance
+	Invalid         string // why it could not be built: its connections are closed
 }
 
 // A Route says which requests it takes and what becomes of them.
@@ -66,6 +93,33 @@ type Route struct {
 
 	Timeouts Timeouts
 	Retry    Retry
+	Balance  Balance
+}
+
+// A Balance is what a route's requests themselves say about the endpoint that they go to.
+type Balance struct {
+	HashOn   HashOn
+	HashName string  // of the header field or cookie
+	Sticky   *Sticky // nil: clients have no endpoint of their own
+}
+
+// A HashOn says what the hash of a request is made of.
+type HashOn uint8
+
+// The keys of hashes.
+const (
+	HashNothing HashOn = iota // the algorithm needs none
+	HashClientIP
+	HashHeader
+	HashCookie
+	HashPath
+)
+
+// Sticky keeps a client at its endpoint with a cookie.
+type Sticky struct {
+	Cookie string
+	TTL    time.Duration // 0: for as long as the browser runs
+	Key    Secret        // that the cookie is signed with
 }
 
 // ID names the route among all: its metrics and its position in the rotation survive a reload under it.
@@ -95,8 +149,8 @@ type Match struct {
 // A ValueMatch compares the value of a header field or a query parameter.
 type ValueMatch struct {
 	Name  string // header names in any case, query names to the letter
-	Value string
-	Regex bool // Value is an RE2 expression, matched anywhere unless anchored
+	Value string `outline:"secret"`
+	Regex bool   // Value is an RE2 expression, matched anywhere unless anchored
 }
 
 // Timeouts of one try and of the whole exchange.
@@ -119,6 +173,14 @@ type WeightedCluster struct {
 	Cluster string // Cluster.ID
 	Weight  uint32 // 0: gets nothing
 	Backup  bool   // serves only when no primary can
+
+	Override Override // requests that go here whatever the weights; zero: none
+}
+
+// An Override is what a request carries that must go to one cluster. One of Header and Cookie is set.
+type Override struct {
+	Header, Cookie string // names
+	Value          string `outline:"secret"`
 }
 
 // An Algorithm picks endpoints.
@@ -129,6 +191,7 @@ const (
 	RoundRobin   Algorithm = iota // smooth and weighted
 	LeastRequest                  // the less busy of two random ones
 	Random
+	ConsistentHash // the same endpoint for the same Balance.HashOn
 )
 
 // A Cluster is a set of endpoints and how to balance over them.
@@ -143,8 +206,20 @@ type Cluster struct {
 	Passive   *Passive
 
 	Protocol      Protocol
-	TLS           *UpstreamTLS // nil: plaintext
-	ProxyProtocol uint8        // the version of the PROXY header in front of each connection to an endpoint: 1, 2; 0: none
+	TLS           *UpstreamTLS  // nil: plaintext
+	ProxyProtocol uint8         // the version of the PROXY header in front of each connection to an endpoint: 1, 2; 0: none
+	SlowStart     time.Duration // in which an endpoint that is new or well again comes to its share; 0: at once
+	ZoneAware     bool          // endpoints of the proxy's own zone are preferred, as Endpoint.Zones say
+	Breaker       *Breaker      // nil: none
+}
+
+// A Breaker refuses requests at once while a cluster cannot take them.
+type Breaker struct {
+	MaxConnections int           // to the endpoints of the cluster
+	MaxPending     int           // requests that wait for one
+	ErrorPercent   int           // of requests that fails opens the circuit; 0: none does
+	MinRequests    int           // within ten seconds, below which ErrorPercent is not looked at
+	Open           time.Duration // until a few requests probe the endpoints
 }
 
 // An Origin is a port of a Kubernetes Service, whose endpoints come and go without the configuration.
@@ -163,6 +238,7 @@ type DNSName struct {
 type Endpoint struct {
 	Addr   netip.AddrPort
 	Weight uint32 // 0: gets nothing
+	Zones  string // for which it is meant, by the hints of EndpointSlices, with commas between them; empty: all
 }
 
 // A CheckType says how an endpoint's health is asked.
@@ -199,4 +275,21 @@ type Passive struct {
 type Health struct {
 	Healthy int // can serve now
 	Total   int
+}
+
+// Tracing says which spans go where.
+type Tracing struct {
+	Endpoint      string // of the collector; empty: no tracing
+	HTTP          bool   // OTLP over HTTP, not gRPC
+	SamplePercent float64
+	W3C, B3       bool   // the fields that endpoints get
+	CA            []byte // PEM; empty: the system's
+}
+
+// A Store is where shared rate limits are counted.
+type Store struct {
+	RedisURL string // empty: every replica allows its share
+	Password Secret
+	CA       []byte // PEM; empty: the system's
+	Timeout  time.Duration
 }

@@ -9,6 +9,14 @@ import (
 type TLS struct {
 	MinVersion   uint16 // as crypto/tls numbers them
 	Certificates []Certificate
+	ClientAuth   *ClientAuth // nil: clients are not asked for certificates
+}
+
+// A ClientAuth asks clients for certificates.
+type ClientAuth struct {
+	Required bool
+	CA       []byte // PEM
+	Invalid  string // why it cannot be used: every handshake fails
 }
 
 // A Certificate is a chain with its key, in PEM. One without content could not be had: handshakes that need it fail.

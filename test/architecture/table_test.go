@@ -31,11 +31,15 @@ const (
 var table = map[string]row{
 	"api/syntax":       {},
 	"api/v1alpha1":     {imports: []string{"api/syntax"}, libraries: []string{apimachinery}},
+	"api/validation": {
+		imports:   []string{"api/syntax", "api/v1alpha1"},
+		libraries: []string{apimachinery},
+	},
 	"api/v1alpha1/gen": {imports: []string{"api/syntax", "api/v1alpha1"}},
 
 	"controllers": {
 		imports: []string{
-			"api/syntax", "api/v1alpha1", "controllers/translate", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
+			"api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
 			"controllers/replica", "controllers/status", "dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, k8sAPI, clientGo, controllerRuntime},
@@ -57,7 +61,7 @@ var table = map[string]row{
 	},
 	"controllers/standalone": {
 		imports: []string{
-			"api/syntax", "api/v1alpha1", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/translate",
+			"api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/translate",
 			"dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, "github.com/goccy/go-yaml"},
@@ -68,8 +72,11 @@ var table = map[string]row{
 	},
 	"controllers/standalone/files": {libraries: []string{logr, "github.com/fsnotify/fsnotify"}},
 	"controllers/translate": {
-		imports:   []string{"api/syntax", "api/v1alpha1", "dataplane/snapshot", "dataplane/filter", "dataplane/filter/*"},
+		imports:   []string{"api/syntax", "api/v1alpha1", "controllers/translate/filters", "dataplane/snapshot", "dataplane/filter"},
 		libraries: []string{apimachinery},
+	},
+	"controllers/translate/filters": {
+		imports: []string{"api/v1alpha1", "dataplane/snapshot", "dataplane/filter", "dataplane/filter/*"},
 	},
 
 	"charts/gen": {libraries: []string{"github.com/goccy/go-yaml"}},

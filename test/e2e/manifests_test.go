@@ -13,6 +13,7 @@ import (
 	strict "sigs.k8s.io/yaml"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/validation"
 )
 
 // The ProxyServices of the scenarios are what they are taken for, without a cluster: good ones are, the one that the API
@@ -29,7 +30,7 @@ func TestManifests(t *testing.T) {
 			found[name]++
 			s.Spec.Name = s.Name
 			s.Spec.SetDefaults(v1alpha1.FromCluster)
-			errs := s.Spec.Validate(nil, v1alpha1.FromCluster)
+			errs := validation.Service(&s.Spec, nil, v1alpha1.FromCluster)
 			switch refused := name == "refused.yaml" || s.Name == "bad-regex"; {
 			case refused && len(errs) == 0:
 				t.Errorf("%s: %s is valid", file, s.Name)

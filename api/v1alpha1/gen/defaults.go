@@ -51,7 +51,7 @@ func collect(out map[string]any, v reflect.Value) {
 		if f.Kind() == reflect.Pointer && !f.IsNil() {
 			f = f.Elem()
 			switch f.Kind() {
-			case reflect.Int32:
+			case reflect.Int32, reflect.Int64:
 				out[t.Name()+"."+name] = f.Int()
 			case reflect.Bool:
 				out[t.Name()+"."+name] = f.Bool()

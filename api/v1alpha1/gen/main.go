@@ -40,7 +40,7 @@ func generate(dir string) (map[string][]byte, error) {
 		return nil, err
 	}
 	return map[string][]byte{
-		"zz_generated.bounds.go":               bounds,
+		"../validation/zz_generated.bounds.go": bounds,
 		"../../docs/configuration.md":          markdown(m),
 		"../../docs/pingora-proxy.schema.json": schema,
 	}, nil

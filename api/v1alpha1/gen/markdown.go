@@ -140,7 +140,7 @@ func anchor(s *section) string {
 }
 
 func (m *model) typeText(f *fieldType, list []*section) string {
-	text := map[string]string{"int32": "integer", "bool": "boolean", "string": "string", "IntOrString": "integer or string"}[f.typ.name]
+	text := map[string]string{"int32": "integer", "int64": "integer", "bool": "boolean", "string": "string", "IntOrString": "integer or string"}[f.typ.name]
 	if m.structs[f.typ.name] != nil {
 		i := slices.IndexFunc(list, func(s *section) bool { return s.name == f.typ.name })
 		text = "[object](" + anchor(list[i]) + ")"

@@ -120,7 +120,7 @@ func (m *model) valueSchema(name, prefix string) object {
 		return object{"$ref": "#/$defs/" + name}
 	case name == "IntOrString":
 		return object{"type": []string{"integer", "string"}}
-	case name == "int32":
+	case name == "int32", name == "int64":
 		return object{"type": "integer"}
 	case name == "bool":
 		return object{"type": "boolean"}

@@ -19,15 +19,18 @@ const (
 )
 
 // A Field is a name, in any case, and its value.
-type Field struct{ Name, Value string }
+type Field struct {
+	Name  string `outline:"show"`
+	Value string
+}
 
 // Config describes the filter. Remove happens first, then Set, then Add, each in the order of its list.
 type Config struct {
-	Owner  string // service and route
+	Owner  string `outline:"-"` // service and route
 	On     On
-	Set    []Field // the field has this value alone
-	Add    []Field // the field gets one more line
-	Remove []string
+	Set    []Field  // the field has this value alone
+	Add    []Field  // the field gets one more line
+	Remove []string `outline:"show"`
 }
 
 const (

@@ -11,12 +11,12 @@ import (
 
 // Config describes the filter. What is empty is taken from the request.
 type Config struct {
-	Owner    string   // service and route
-	Scheme   string   // http or https
-	Host     string   // without a port
+	Owner    string   `outline:"-"`    // service and route
+	Scheme   string   `outline:"show"` // http or https
+	Host     string   `outline:"show"` // without a port
 	Port     uint16   // 0: the usual one of Scheme where that is set, else the request's
-	Path     string   // $1 is a group of Patterns
-	Patterns []string // the regular expressions that the route's paths are matched with, in their order
+	Path     string   `outline:"show"` // $1 is a group of Patterns
+	Patterns []string `outline:"show"` // the regular expressions that the route's paths are matched with, in their order
 	Code     int      // 301, 302, 303, 307 or 308; 0: 302
 }
 

@@ -11,11 +11,11 @@ import (
 
 // Config describes the filter. What is empty stays as it is.
 type Config struct {
-	Owner         string   // service and route
-	ReplacePrefix string   // stands in for what the route's path matched; not together with Path
-	Path          string   // the whole path; $1 is a group of Patterns
-	Patterns      []string // the regular expressions that the route's paths are matched with, in their order
-	Host          string   // with or without a port
+	Owner         string   `outline:"-"`    // service and route
+	ReplacePrefix string   `outline:"show"` // stands in for what the route's path matched; not together with Path
+	Path          string   `outline:"show"` // the whole path; $1 is a group of Patterns
+	Patterns      []string `outline:"show"` // the regular expressions that the route's paths are matched with, in their order
+	Host          string   `outline:"show"` // with or without a port
 }
 
 // Key implements filter.Config.

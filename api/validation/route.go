@@ -1,4 +1,4 @@
-package v1alpha1
+package validation
 
 import (
 	"maps"
@@ -9,19 +9,15 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
-func (r *Route) redirects() int {
-	n := 0
-	for _, f := range r.Filters {
-		if f.Redirect != nil {
-			n++
-		}
-	}
-	return n
+// answers says whether the route makes all of its answers itself, and needs no backends.
+func answers(r *v1alpha1.Route) bool {
+	return slices.ContainsFunc(r.Filters, func(f v1alpha1.Filter) bool { return f.Redirect != nil || f.Respond != nil })
 }
 
-func (r *Route) validate(path *field.Path, serviceHosts []string, from Origin) field.ErrorList {
+func checkRoute(r *v1alpha1.Route, path *field.Path, serviceHosts []string, from v1alpha1.Origin) field.ErrorList {
 	var errs field.ErrorList
 	if r.Name != "" {
 		errs = append(errs, checkName(path.Child("name"), r.Name)...)
@@ -34,21 +30,35 @@ func (r *Route) validate(path *field.Path, serviceHosts []string, from Origin) f
 		}
 	}
 	for i := range r.Matches {
-		errs = append(errs, r.Matches[i].validate(path.Child("matches").Index(i))...)
+		errs = append(errs, checkMatch(&r.Matches[i], path.Child("matches").Index(i))...)
 	}
 	for i := range r.Filters {
-		errs = append(errs, r.Filters[i].validate(path.Child("filters").Index(i), r)...)
+		errs = append(errs, checkFilter(&r.Filters[i], path.Child("filters").Index(i), r, from)...)
 	}
-	if r.redirects() > 1 {
-		errs = append(errs, invalid(path.Child("filters"), "", "must hold at most one redirect"))
+	errs = append(errs, checkFilters(path.Child("filters"), r)...)
+	errs = append(errs, checkHealthCheck(r.HealthCheck, path.Child("healthCheck"))...)
+	errs = append(errs, checkRetry(r.Retry, path.Child("retry"))...)
+	errs = append(errs, checkPolicies(path, &policies{
+		balancing: r.LoadBalancing, access: r.Access, auth: r.Auth, limits: r.RateLimits,
+	}, from)...)
+	if len(r.Backends) == 0 {
+		if r.HealthCheck != nil {
+			errs = append(errs, invalid(path.Child("healthCheck"), "", "needs `backends` of the route's own"))
+		}
+		if r.CircuitBreaker != nil {
+			errs = append(errs, invalid(path.Child("circuitBreaker"), "", "needs `backends` of the route's own"))
+		}
+	}
+	if l := r.Limits; l != nil && (l.MaxConnections != nil || l.MaxRequests != nil) {
+		errs = append(errs, invalid(path.Child("limits"), "", "may only hold `maxBodyBytes`: the others are the service's"))
 	}
 	return append(errs, checkBackends(path.Child("backends"), r.Backends, false, map[string]bool{}, from)...)
 }
 
-func (m *Match) validate(path *field.Path) field.ErrorList {
+func checkMatch(m *v1alpha1.Match, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if m.Path != nil {
-		errs = append(errs, m.Path.validate(path.Child("path"))...)
+		errs = append(errs, checkPathMatch(m.Path, path.Child("path"))...)
 	}
 	errs = append(errs, checkValueMatches(path.Child("headers"), m.Headers, true)...)
 	errs = append(errs, checkValueMatches(path.Child("query"), m.Query, false)...)
@@ -64,12 +74,12 @@ func (m *Match) validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-func (p *PathMatch) validate(path *field.Path) field.ErrorList {
+func checkPathMatch(p *v1alpha1.PathMatch, path *field.Path) field.ErrorList {
 	if p.Value == nil {
 		return field.ErrorList{field.Required(path.Child("value"), "must be set")}
 	}
 	check := syntax.CheckPath
-	if p.Type != nil && *p.Type == PathMatchRegex {
+	if p.Type != nil && *p.Type == v1alpha1.PathMatchRegex {
 		check = syntax.CheckRegex
 	}
 	if detail := check(*p.Value); detail != "" {
@@ -78,7 +88,7 @@ func (p *PathMatch) validate(path *field.Path) field.ErrorList {
 	return nil
 }
 
-func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.ErrorList {
+func checkValueMatches(path *field.Path, list []v1alpha1.ValueMatch, header bool) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
 	for i, m := range list {
@@ -97,7 +107,7 @@ func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.E
 			errs = append(errs, duplicate(at.Child("name"), "condition on", m.Name))
 		}
 		seen[key] = true
-		if m.Value != nil && m.Type != nil && *m.Type == ValueMatchRegex {
+		if m.Value != nil && m.Type != nil && *m.Type == v1alpha1.ValueMatchRegex {
 			if detail := syntax.CheckRegex(*m.Value); detail != "" {
 				errs = append(errs, invalid(at.Child("value"), *m.Value, detail))
 			}
@@ -106,34 +116,7 @@ func checkValueMatches(path *field.Path, list []ValueMatch, header bool) field.E
 	return errs
 }
 
-func (f *Filter) validate(path *field.Path, r *Route) field.ErrorList {
-	var errs field.ErrorList
-	n := 0
-	if f.RequestHeaders != nil {
-		n++
-		errs = append(errs, f.RequestHeaders.validate(path.Child("requestHeaders"))...)
-	}
-	if f.ResponseHeaders != nil {
-		n++
-		errs = append(errs, f.ResponseHeaders.validate(path.Child("responseHeaders"))...)
-	}
-	if f.Rewrite != nil {
-		n++
-		errs = append(errs, f.Rewrite.validate(path.Child("rewrite"), r)...)
-	}
-	if f.Redirect != nil {
-		n++
-		errs = append(errs, f.Redirect.validate(path.Child("redirect"), r)...)
-	}
-	if n == 0 {
-		errs = append(errs, field.Required(path, "exactly one filter must be set per list entry"))
-	} else if n > 1 {
-		errs = field.ErrorList{invalid(path, n, "exactly one filter must be set per list entry")}
-	}
-	return errs
-}
-
-func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
+func checkHeaderFilter(h *v1alpha1.HeaderFilter, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(h.Set)+len(h.Add)+len(h.Remove) == 0 {
 		errs = append(errs, field.Required(path, "set `set`, `add` or `remove`"))
@@ -174,27 +157,40 @@ func (h *HeaderFilter) validate(path *field.Path) field.ErrorList {
 	return errs
 }
 
-func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
+func checkRewrite(f *v1alpha1.RewriteFilter, path *field.Path, r *v1alpha1.Route) field.ErrorList {
 	var errs field.ErrorList
 	switch {
-	case f.ReplacePrefix == nil && f.Path == nil && f.Host == nil:
-		errs = append(errs, field.Required(path, "set `replacePrefix`, `path` or `host`"))
+	case f.ReplacePrefix == nil && f.Path == nil && f.Host == nil && f.Regex == nil:
+		errs = append(errs, field.Required(path, "set `replacePrefix`, `path`, `regex` or `host`"))
 	case f.ReplacePrefix != nil && f.Path != nil:
 		errs = append(errs, invalid(path.Child("path"), *f.Path, "may not be set together with `replacePrefix`"))
+	case f.Regex != nil && (f.ReplacePrefix != nil || f.Path != nil):
+		errs = append(errs, invalid(path.Child("regex"), "", "may not be set together with `replacePrefix` or `path`"))
+	}
+	if f.Regex != nil && f.Regex.Pattern != "" {
+		detail := syntax.CheckRegex(f.Regex.Pattern)
+		at := path.Child("regex").Child("pattern")
+		if detail == "" {
+			at = path.Child("regex").Child("substitution")
+			detail = syntax.CheckGroups(f.Regex.Substitution, true, []string{f.Regex.Pattern})
+		}
+		if detail != "" {
+			errs = append(errs, invalid(at, f.Regex.Pattern, detail))
+		}
 	}
 	if f.ReplacePrefix != nil {
 		at := path.Child("replacePrefix")
 		if detail := syntax.CheckPath(*f.ReplacePrefix); detail != "" {
 			errs = append(errs, invalid(at, *f.ReplacePrefix, detail))
 		}
-		if !r.pathsAre(PathMatchPrefix) {
+		if !pathsAre(r, v1alpha1.PathMatchPrefix) {
 			errs = append(errs, invalid(at, *f.ReplacePrefix, "needs every path match of the route to be of type `Prefix`"))
 		}
 	}
 	if f.Path != nil {
 		detail := syntax.CheckPath(*f.Path)
 		if detail == "" {
-			detail = r.checkGroups(*f.Path)
+			detail = checkGroups(r, *f.Path)
 		}
 		if detail != "" {
 			errs = append(errs, invalid(path.Child("path"), *f.Path, detail))
@@ -209,20 +205,20 @@ func (f *RewriteFilter) validate(path *field.Path, r *Route) field.ErrorList {
 }
 
 // pathsAre says whether all path conditions are of one type; where there is none, it is the prefix "/".
-func (r *Route) pathsAre(t PathMatchType) bool {
+func pathsAre(r *v1alpha1.Route, t v1alpha1.PathMatchType) bool {
 	for _, m := range r.Matches {
 		if m.Path == nil || m.Path.Type == nil {
-			if t != PathMatchPrefix {
+			if t != v1alpha1.PathMatchPrefix {
 				return false
 			}
 		} else if *m.Path.Type != t {
 			return false
 		}
 	}
-	return t == PathMatchPrefix || len(r.Matches) > 0
+	return t == v1alpha1.PathMatchPrefix || len(r.Matches) > 0
 }
 
-func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
+func checkRedirect(f *v1alpha1.RedirectFilter, path *field.Path, r *v1alpha1.Route) field.ErrorList {
 	var errs field.ErrorList
 	if f.Scheme == nil && f.Host == nil && f.Port == nil && f.Path == nil {
 		errs = append(errs, field.Required(path, "set `scheme`, `host`, `port` or `path`: the location would be the request's own"))
@@ -235,7 +231,7 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 	if f.Path != nil {
 		detail := syntax.CheckTarget(*f.Path)
 		if detail == "" {
-			detail = r.checkGroups(*f.Path)
+			detail = checkGroups(r, *f.Path)
 		}
 		if detail != "" {
 			errs = append(errs, invalid(path.Child("path"), *f.Path, detail))
@@ -245,8 +241,8 @@ func (f *RedirectFilter) validate(path *field.Path, r *Route) field.ErrorList {
 }
 
 // checkGroups says what is wrong with the references to groups of the route's regular expressions in a path.
-func (r *Route) checkGroups(template string) string {
-	regex := r.pathsAre(PathMatchRegex)
+func checkGroups(r *v1alpha1.Route, template string) string {
+	regex := pathsAre(r, v1alpha1.PathMatchRegex)
 	var patterns []string
 	for i := range r.Matches {
 		if regex {

@@ -1,4 +1,4 @@
-package v1alpha1
+package validation
 
 import (
 	"fmt"
@@ -81,7 +81,7 @@ func checkValue(path *field.Path, v reflect.Value, b bounds) field.ErrorList {
 			errs = append(errs, field.Invalid(path, n, fmt.Sprintf("must have at most %d characters, has %d", b.maxLength, n)))
 		}
 		errs = append(errs, checkEnum(path, v.Type().Name(), v.String())...)
-	case reflect.Int32:
+	case reflect.Int32, reflect.Int64:
 		if b.min != nil && v.Int() < *b.min {
 			errs = append(errs, field.Invalid(path, v.Int(), fmt.Sprintf("must be greater than or equal to %d", *b.min)))
 		}
@@ -109,3 +109,6 @@ func checkEnum(path *field.Path, typ, value string) field.ErrorList {
 	}
 	return field.ErrorList{field.Invalid(path, value, detail)}
 }
+
+// MaxServices is the number of services that one process proxies at most.
+func MaxServices() int { return boundsOf("Config", "services").maxItems }

@@ -1,4 +1,4 @@
-package v1alpha1
+package validation
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
 func invalid(path *field.Path, value any, detail string) *field.Error {
@@ -30,8 +31,8 @@ func child(path *field.Path, name string) *field.Path {
 	return path.Child(name)
 }
 
-// Validate lists everything that is wrong with the globals, once SetDefaults has run.
-func (g *Globals) Validate(path *field.Path) field.ErrorList {
+// Globals lists everything that is wrong with the globals, once SetDefaults has run.
+func Globals(g *v1alpha1.Globals, path *field.Path) field.ErrorList {
 	errs := checkBounds(path, reflect.ValueOf(*g))
 	adminPath := child(path, "admin").Child("bindAddress")
 	admin, err := bindOrOff(adminPath, g.Admin.BindAddress)
@@ -45,6 +46,8 @@ func (g *Globals) Validate(path *field.Path) field.ErrorList {
 	if p := g.AccessLog.Path; p != nil && (*p == "" || strings.ContainsRune(*p, 0)) {
 		errs = append(errs, invalid(child(path, "accessLog").Child("path"), *p, "must be `stdout`, `stderr`, `off` or a file"))
 	}
+	errs = append(errs, checkTracing(child(path, "tracing"), &g.Tracing)...)
+	errs = append(errs, checkStore(child(path, "rateLimitStore"), &g.RateLimitStore)...)
 	l := g.Limits
 	if l.MaxRequestLineBytes != nil && l.MaxHeaderBytes != nil && *l.MaxRequestLineBytes > *l.MaxHeaderBytes {
 		errs = append(errs, invalid(child(path, "limits").Child("maxRequestLineBytes"), *l.MaxRequestLineBytes,
@@ -54,7 +57,7 @@ func (g *Globals) Validate(path *field.Path) field.ErrorList {
 }
 
 func bindOrOff(path *field.Path, s *string) (netip.AddrPort, field.ErrorList) {
-	if s == nil || *s == Off {
+	if s == nil || *s == v1alpha1.Off {
 		return netip.AddrPort{}, nil
 	}
 	a, err := syntax.ParseBindAddress(*s)
@@ -64,32 +67,41 @@ func bindOrOff(path *field.Path, s *string) (netip.AddrPort, field.ErrorList) {
 	return a, nil
 }
 
-// Validate lists everything that is wrong with a service, once SetDefaults has run.
-func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorList {
+// Service lists everything that is wrong with a service, once SetDefaults has run.
+func Service(s *v1alpha1.ProxyServiceSpec, path *field.Path, from v1alpha1.Origin) field.ErrorList {
 	errs := checkBounds(path, reflect.ValueOf(*s))
 	errs = append(errs, checkName(child(path, "name"), s.Name)...)
-	errs = append(errs, s.checkBindAddress(child(path, "bindAddress"), from)...)
+	errs = append(errs, checkBindAddress(s, child(path, "bindAddress"), from)...)
 	errs = append(errs, checkHosts(child(path, "hosts"), s.Hosts)...)
 	if c := s.ClassName; c != nil {
-		if from == FromFile {
+		if from == v1alpha1.FromFile {
 			errs = append(errs, field.Forbidden(child(path, "className"), "is only allowed in a custom resource"))
 		} else {
 			errs = append(errs, checkName(child(path, "className"), *c)...)
 		}
 	}
-	errs = append(errs, s.checkTLS(path, from)...)
-	errs = append(errs, s.checkUpstreams(path, from)...)
-	errs = append(errs, s.HealthCheck.validate(child(path, "healthCheck"))...)
-	errs = append(errs, s.Retry.validate(child(path, "retry"))...)
-	if s.ClientIP != nil {
-		at := child(path, "clientIP").Child("trustedProxies")
-		for i, n := range s.ClientIP.TrustedProxies {
-			if _, err := syntax.ParseNetwork(n); err != nil {
-				errs = append(errs, invalid(at.Index(i), n, err.Error()))
-			}
+	errs = append(errs, checkTLS(s, path, from)...)
+	errs = append(errs, checkUpstreams(s, path, from)...)
+	errs = append(errs, checkHealthCheck(s.HealthCheck, child(path, "healthCheck"))...)
+	errs = append(errs, checkRetry(s.Retry, child(path, "retry"))...)
+	if c := s.ClientIP; c != nil {
+		at := child(path, "clientIP")
+		errs = append(errs, checkNetworks(at.Child("trustedProxies"), c.TrustedProxies)...)
+		if deref(c.ProxyProtocol) && len(c.TrustedProxies) == 0 {
+			errs = append(errs, field.Required(at.Child("trustedProxies"), "must be set when `proxyProtocol` is: nobody else's header is believed"))
 		}
 	}
-	if p := s.HealthPath; p != nil && *p != Off {
+	errs = append(errs, checkProtocol(path, s)...)
+	errs = append(errs, checkUpstreamTLS(path, s, from)...)
+	errs = append(errs, checkPolicies(path, &policies{
+		balancing: s.LoadBalancing, access: s.Access, auth: s.Auth, limits: s.RateLimits,
+	}, from)...)
+	errs = append(errs, checkSigning(child(path, "requestSigning"), s.RequestSigning)...)
+	errs = append(errs, checkSanitize(child(path, "sanitize"), s.Sanitize)...)
+	v1alpha1.References(s, func(at string, r *v1alpha1.Reference) {
+		errs = append(errs, checkReference(child(path, at), r, from)...)
+	})
+	if p := s.HealthPath; p != nil && *p != v1alpha1.Off {
 		if detail := syntax.CheckPath(*p); detail != "" {
 			errs = append(errs, invalid(child(path, "healthPath"), *p, detail+"; `off` turns it off"))
 		}
@@ -102,10 +114,10 @@ func (s *ProxyServiceSpec) Validate(path *field.Path, from Origin) field.ErrorLi
 		} else {
 			names[name] = true
 		}
-		errs = append(errs, s.Routes[i].validate(at, s.Hosts, from)...)
+		errs = append(errs, checkRoute(&s.Routes[i], at, s.Hosts, from)...)
 	}
-	if from == FromCluster {
-		errs = append(errs, s.checkWork(child(path, "routes"))...)
+	if from == v1alpha1.FromCluster {
+		errs = append(errs, checkWork(s, child(path, "routes"))...)
 	}
 	return errs
 }
@@ -117,18 +129,23 @@ const (
 	maxConditions = 16384 // matches, once for each host
 )
 
-func (s *ProxyServiceSpec) checkWork(path *field.Path) field.ErrorList {
+func checkWork(s *v1alpha1.ProxyServiceSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	work, conditions := 0, 0
 	for i := range s.Routes {
 		r := &s.Routes[i]
 		conditions += max(1, cmp.Or(len(r.Hosts), len(s.Hosts))) * max(1, len(r.Matches))
+		for _, f := range r.Filters {
+			if f.Rewrite != nil && f.Rewrite.Regex != nil {
+				work += syntax.RegexWork(f.Rewrite.Regex.Pattern)
+			}
+		}
 		for _, m := range r.Matches {
-			if m.Path != nil && deref(m.Path.Type) == PathMatchRegex {
+			if m.Path != nil && deref(m.Path.Type) == v1alpha1.PathMatchRegex {
 				work += syntax.RegexWork(deref(m.Path.Value))
 			}
 			for _, v := range slices.Concat(m.Headers, m.Query) {
-				if deref(v.Type) == ValueMatchRegex {
+				if deref(v.Type) == v1alpha1.ValueMatchRegex {
 					work += syntax.RegexWork(deref(v.Value))
 				}
 			}
@@ -143,7 +160,7 @@ func (s *ProxyServiceSpec) checkWork(path *field.Path) field.ErrorList {
 	return errs
 }
 
-func (s *ProxyServiceSpec) checkBindAddress(path *field.Path, from Origin) field.ErrorList {
+func checkBindAddress(s *v1alpha1.ProxyServiceSpec, path *field.Path, from v1alpha1.Origin) field.ErrorList {
 	if s.BindAddress == "" {
 		return nil // missing, and reported as such
 	}
@@ -151,13 +168,13 @@ func (s *ProxyServiceSpec) checkBindAddress(path *field.Path, from Origin) field
 	if err != nil {
 		return field.ErrorList{invalid(path, s.BindAddress, err.Error())}
 	}
-	if a.Port() == 0 && from == FromCluster {
+	if a.Port() == 0 && from == v1alpha1.FromCluster {
 		return field.ErrorList{invalid(path, s.BindAddress, "port must be between 1 and 65535")}
 	}
 	return nil
 }
 
-func (s *ProxyServiceSpec) checkUpstreams(path *field.Path, from Origin) field.ErrorList {
+func checkUpstreams(s *v1alpha1.ProxyServiceSpec, path *field.Path, from v1alpha1.Origin) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
 	for i, u := range s.Upstreams {
@@ -167,7 +184,7 @@ func (s *ProxyServiceSpec) checkUpstreams(path *field.Path, from Origin) field.E
 	if len(s.Upstreams) == 0 && len(s.Backends) == 0 {
 		complete := len(s.Routes) > 0
 		for _, r := range s.Routes {
-			complete = complete && (len(r.Backends) > 0 || r.redirects() > 0)
+			complete = complete && (len(r.Backends) > 0 || answers(&r))
 		}
 		if !complete {
 			errs = append(errs, field.Required(path, "set `upstreams` or `backends`, or give every route its own backends or a redirect"))
@@ -214,20 +231,26 @@ func checkHosts(path *field.Path, hosts []string) field.ErrorList {
 	return errs
 }
 
-func (h *HealthCheck) validate(path *field.Path) field.ErrorList {
-	if h == nil || h.Path == nil {
+func checkHealthCheck(h *v1alpha1.HealthCheck, path *field.Path) field.ErrorList {
+	if h == nil {
 		return nil
 	}
-	if h.Type == nil || *h.Type != HealthCheckHTTP {
-		return field.ErrorList{invalid(path.Child("path"), *h.Path, "may only be set when `type` is 'HTTP'")}
+	var errs field.ErrorList
+	kind := deref(h.Type)
+	if h.Path != nil {
+		if kind != v1alpha1.HealthCheckHTTP {
+			errs = append(errs, invalid(path.Child("path"), *h.Path, "may only be set when `type` is 'HTTP'"))
+		} else if detail := syntax.CheckTarget(*h.Path); detail != "" {
+			errs = append(errs, invalid(path.Child("path"), *h.Path, detail))
+		}
 	}
-	if detail := syntax.CheckTarget(*h.Path); detail != "" {
-		return field.ErrorList{invalid(path.Child("path"), *h.Path, detail)}
+	if h.Service != nil && kind != v1alpha1.HealthCheckGRPC {
+		errs = append(errs, invalid(path.Child("service"), *h.Service, "may only be set when `type` is 'GRPC'"))
 	}
-	return nil
+	return errs
 }
 
-func (r *Retry) validate(path *field.Path) field.ErrorList {
+func checkRetry(r *v1alpha1.Retry, path *field.Path) field.ErrorList {
 	if r == nil {
 		return nil
 	}

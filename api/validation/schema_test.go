@@ -1,4 +1,4 @@
-package v1alpha1
+package validation
 
 import (
 	"net/netip"
@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
 // structs lists every struct of the schema.
@@ -40,7 +41,7 @@ func TestFileKey(t *testing.T) {
 
 // Both spellings of a key name one field, so that nothing is lost on the way between them.
 func TestSpellingsAreLossless(t *testing.T) {
-	for name, typ := range structs(reflect.TypeFor[Config](), map[string]reflect.Type{}) {
+	for name, typ := range structs(reflect.TypeFor[v1alpha1.Config](), map[string]reflect.Type{}) {
 		seen := map[string]string{}
 		for i := range typ.NumField() {
 			json, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
@@ -59,7 +60,7 @@ func TestSpellingsAreLossless(t *testing.T) {
 
 // Every list, map, text and number has a bound, and every bound is kept by Validate.
 func TestBounds(t *testing.T) {
-	for name, typ := range structs(reflect.TypeFor[Config](), map[string]reflect.Type{}) {
+	for name, typ := range structs(reflect.TypeFor[v1alpha1.Config](), map[string]reflect.Type{}) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			json, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -91,6 +92,13 @@ func TestBounds(t *testing.T) {
 				} else {
 					refuses(t, at, reflect.ValueOf(strings.Repeat("ä", b.maxLength+1)), b, "must have at most ")
 				}
+			case reflect.Int64:
+				if b.min == nil || b.max == nil {
+					t.Errorf("%s has no minimum or maximum", at)
+					continue
+				}
+				refuses(t, at, reflect.ValueOf(*b.min-1), b, "must be greater than or equal to ")
+				refuses(t, at, reflect.ValueOf(*b.max+1), b, "must be less than or equal to ")
 			case reflect.Int32:
 				if enumOf(v.Name()) != nil {
 					continue
@@ -117,11 +125,11 @@ func refuses(t *testing.T, name string, v reflect.Value, b bounds, sentence stri
 // Unset is not zero: a default fills in what is unset, and zero stays for Validate to refuse.
 func TestDefaultsKeepWhatIsSet(t *testing.T) {
 	s := good()
-	s.HealthCheck = &HealthCheck{TimeoutMs: ptr(int32(0))}
-	s.Backends = []Backend{{Address: "a:1", Weight: ptr(int32(0))}}
+	s.HealthCheck = &v1alpha1.HealthCheck{TimeoutMs: ptr(int32(0))}
+	s.Backends = []v1alpha1.Backend{{Address: "a:1", Weight: ptr(int32(0))}}
 	s.HealthPath = ptr("/up")
-	s.Routes = []Route{{Name: "r", Timeouts: &Timeouts{RequestMs: ptr(int32(7))}}}
-	s.SetDefaults(FromFile)
+	s.Routes = []v1alpha1.Route{{Name: "r", Timeouts: &v1alpha1.Timeouts{RequestMs: ptr(int32(7))}}}
+	s.SetDefaults(v1alpha1.FromFile)
 	if *s.HealthCheck.TimeoutMs != 0 || *s.Backends[0].Weight != 0 || *s.HealthPath != "/up" {
 		t.Error("a value that was set was replaced")
 	}
@@ -132,7 +140,7 @@ func TestDefaultsKeepWhatIsSet(t *testing.T) {
 		t.Error("wrong defaults")
 	}
 	again := *s
-	again.SetDefaults(FromFile)
+	again.SetDefaults(v1alpha1.FromFile)
 	if diff := cmp.Diff(*s, again); diff != "" {
 		t.Error(diff)
 	}
@@ -140,20 +148,20 @@ func TestDefaultsKeepWhatIsSet(t *testing.T) {
 
 func TestHealthPathDependsOnTheOrigin(t *testing.T) {
 	file, object := good(), good()
-	file.SetDefaults(FromFile)
-	object.SetDefaults(FromCluster)
-	if *file.HealthPath != "/health" || *object.HealthPath != Off {
+	file.SetDefaults(v1alpha1.FromFile)
+	object.SetDefaults(v1alpha1.FromCluster)
+	if *file.HealthPath != "/health" || *object.HealthPath != v1alpha1.Off {
 		t.Errorf("got %s and %s", *file.HealthPath, *object.HealthPath)
 	}
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	var g Globals
+	var g v1alpha1.Globals
 	g.SetDefaults()
 	s := good()
-	s.HealthCheck = &HealthCheck{Type: ptr(HealthCheckHTTP), Passive: &PassiveHealthCheck{}}
-	s.SetDefaults(FromFile)
-	if errs := append(g.Validate(nil), s.Validate(nil, FromFile)...); errs != nil {
+	s.HealthCheck = &v1alpha1.HealthCheck{Type: ptr(v1alpha1.HealthCheckHTTP), Passive: &v1alpha1.PassiveHealthCheck{}}
+	s.SetDefaults(v1alpha1.FromFile)
+	if errs := append(Globals(&g, nil), Service(s, nil, v1alpha1.FromFile)...); errs != nil {
 		t.Error(errs)
 	}
 	if *s.HealthCheck.Path != "/" || *s.HealthCheck.Passive.MaxEjectionPercent != 50 {

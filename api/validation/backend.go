@@ -1,4 +1,4 @@
-package v1alpha1
+package validation
 
 import (
 	"fmt"
@@ -7,26 +7,28 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
-func checkBackends(path *field.Path, list []Backend, plain bool, seen map[string]bool, from Origin) field.ErrorList {
+func checkBackends(path *field.Path, list []v1alpha1.Backend, plain bool, seen map[string]bool, from v1alpha1.Origin) field.ErrorList {
 	var errs field.ErrorList
 	primary, weight := plain, plain
 	for i, b := range list {
 		at := path.Index(i)
 		switch {
-		case (b.Service != nil) == (b.Address != "") && from == FromCluster:
+		case (b.Service != nil) == (b.Address != "") && from == v1alpha1.FromCluster:
 			errs = append(errs, invalid(at, "", "exactly one of `service` or `address` must be set"))
-		case b.Service != nil && from == FromFile:
+		case b.Service != nil && from == v1alpha1.FromFile:
 			errs = append(errs, field.Forbidden(at.Child("service"), "is only allowed in a custom resource; set `address`"))
 		case b.Service != nil:
-			errs = append(errs, b.Service.validate(at.Child("service"), seen)...)
+			errs = append(errs, checkBackendService(b.Service, at.Child("service"), seen)...)
 		case b.Address == "":
 			errs = append(errs, field.Required(at.Child("address"), "must be set"))
 		default:
 			errs = append(errs, checkAddress(at.Child("address"), b.Address, "backend", seen)...)
 		}
-		primary = primary || b.Role == nil || *b.Role != RoleBackup
+		errs = append(errs, checkOverride(at.Child("override"), b.Override)...)
+		primary = primary || b.Role == nil || *b.Role != v1alpha1.RoleBackup
 		weight = weight || b.Weight == nil || *b.Weight != 0
 	}
 	if len(list) > 0 && !primary {
@@ -38,7 +40,7 @@ func checkBackends(path *field.Path, list []Backend, plain bool, seen map[string
 	return errs
 }
 
-func (s *BackendService) validate(path *field.Path, seen map[string]bool) field.ErrorList {
+func checkBackendService(s *v1alpha1.BackendService, path *field.Path, seen map[string]bool) field.ErrorList {
 	var errs field.ErrorList
 	if s.Name != "" && !syntax.ValidDNSName(s.Name) {
 		errs = append(errs, invalid(path.Child("name"), s.Name, "must be the name of a Service"))

@@ -1,0 +1,153 @@
+package filters
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/headers"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/redirect"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/rewrite"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+// A Source is what the filters of a route are made of.
+type Source struct {
+	Snapshot *snapshot.Route // with everything but its Filters and Clusters
+	Service  *v1alpha1.ProxyServiceSpec
+	Route    *v1alpha1.Route // nil: the route that takes what no other one of the service takes
+	Field    string          // of Route below Service: "routes[2]"
+
+	// Content returns what the reference in a field names, such as "auth.jwt[0].jwksRef".
+	Content func(field string) ([]byte, error)
+	// Cluster returns the ID of the cluster that a backend in a field stands for, beside those that the route forwards to.
+	Cluster func(field string, b *v1alpha1.Backend) (string, error)
+}
+
+// A config is a filter.Config that knows whether New will take it.
+type config interface {
+	filter.Config
+	Validate() error
+}
+
+// A list is what List has found so far.
+type list struct {
+	Source
+	out     []filter.Config
+	answers bool
+	err     error
+}
+
+// add appends the filter of a field.
+func (l *list) add(c config, field string) {
+	if err := c.Validate(); err != nil {
+		l.fail(field, err)
+	}
+	l.out = append(l.out, c)
+}
+
+// fail says why a field cannot be made a filter. The route then answers 503: without the filter it would let pass what
+// must not.
+func (l *list) fail(field string, err error) {
+	if l.err == nil {
+		l.err = fmt.Errorf("%s: %w", field, err)
+	}
+}
+
+// List lists a route's filters in the order in which they run: this function is that order. It also says whether one of
+// them answers every request, so that the route needs no endpoints.
+func List(s Source) (out []filter.Config, answers bool, err error) {
+	l := &list{Source: s}
+	var user []v1alpha1.Filter
+	if s.Route != nil {
+		user = s.Route.Filters
+	}
+
+	// What other clients may not even learn: who may come at all.
+	// Pages of other origins ask before they may send credentials.
+	// Redirects and fixed answers come before everything that may cost more.
+	for _, f := range user {
+		if f.Redirect != nil {
+			l.answers = true
+			l.add(redirectConfig(l, f.Redirect), "redirect")
+		}
+	}
+	// Limits by address, before authentication is paid for.
+	// Who asks.
+	// Limits by identity.
+	// What is too long, and what is removed from requests and responses.
+	// The user's filters, in their order.
+	for _, f := range user {
+		switch {
+		case f.RequestHeaders != nil:
+			l.add(headersConfig(l, headers.Request, f.RequestHeaders), "requestHeaders")
+		case f.ResponseHeaders != nil:
+			l.add(headersConfig(l, headers.Response, f.ResponseHeaders), "responseHeaders")
+		case f.Rewrite != nil:
+			l.add(rewriteConfig(l, f.Rewrite), "rewrite")
+		}
+	}
+	// Signatures are made of what the endpoint gets.
+	if l.err != nil {
+		return nil, l.answers, l.err
+	}
+	return l.out, l.answers, nil
+}
+
+func redirectConfig(l *list, f *v1alpha1.RedirectFilter) redirect.Config {
+	return redirect.Config{
+		Owner:    l.Snapshot.ID(),
+		Scheme:   string(deref(f.Scheme)),
+		Host:     deref(f.Host),
+		Port:     uint16(deref(f.Port)),
+		Path:     deref(f.Path),
+		Patterns: patterns(l.Snapshot),
+		Code:     int(deref(f.Code)),
+	}
+}
+
+func rewriteConfig(l *list, f *v1alpha1.RewriteFilter) rewrite.Config {
+	return rewrite.Config{
+		Owner:         l.Snapshot.ID(),
+		ReplacePrefix: deref(f.ReplacePrefix),
+		Path:          deref(f.Path),
+		Patterns:      patterns(l.Snapshot),
+		Host:          deref(f.Host),
+	}
+}
+
+func headersConfig(l *list, on headers.On, f *v1alpha1.HeaderFilter) headers.Config {
+	return headers.Config{Owner: l.Snapshot.ID(), On: on, Set: fields(f.Set), Add: fields(f.Add), Remove: f.Remove}
+}
+
+// fields are sorted, so that the same map always makes the same filter.
+func fields(m map[string]string) []headers.Field {
+	var out []headers.Field
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, headers.Field{Name: name, Value: m[name]})
+	}
+	return out
+}
+
+// patterns are the regular expressions of a route whose path conditions are nothing else: groups of others have no
+// meaning.
+func patterns(r *snapshot.Route) []string {
+	var out []string
+	for _, m := range r.Matches {
+		if m.PathType != snapshot.PathRegex {
+			return nil
+		}
+		out = append(out, m.Path)
+	}
+	return out
+}
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
