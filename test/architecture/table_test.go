@@ -164,10 +164,12 @@ var table = map[string]row{
 		// The filters, because it shows which ones a route has.
 		imports: []string{
 			"dataplane/snapshot", "dataplane/router", "dataplane/upstream", "dataplane/listener", "dataplane/filter",
-			"dataplane/telemetry",
+			"dataplane/telemetry", "dataplane/admin/outline", "dataplane/admin/page",
 		},
 		libraries: []string{logr},
 	},
+	"dataplane/admin/outline": {imports: []string{"dataplane/snapshot"}},
+	"dataplane/admin/page":    {},
 }
 
 // free says that a package may import everything: the wiring, the development tools and the tests around the program.
