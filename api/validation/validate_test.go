@@ -103,7 +103,7 @@ func TestServiceSentences(t *testing.T) {
 		}, []string{"spec.healthCheck.timeoutMs: must be greater than or equal to 1", "spec.healthCheck.frequencySecs: must be greater than or equal to 1", "spec.healthCheck.healthyThreshold: must be greater than or equal to 1", "spec.timeouts.connectMs: must be greater than or equal to 1"}},
 		"check path":     {func(s *v1alpha1.ProxyServiceSpec) { s.HealthCheck = &v1alpha1.HealthCheck{Path: ptr("/x")} }, []string{"spec.healthCheck.path: may only be set when `type` is 'HTTP'"}},
 		"bad check path": {func(s *v1alpha1.ProxyServiceSpec) { s.HealthCheck = &v1alpha1.HealthCheck{Type: ptr(v1alpha1.HealthCheckHTTP), Path: ptr("x")} }, []string{"spec.healthCheck.path: must start with '/'"}},
-		"algorithm":      {func(s *v1alpha1.ProxyServiceSpec) { s.LoadBalancing = &v1alpha1.LoadBalancing{Algorithm: ptr(v1alpha1.Algorithm("round_robin"))} }, []string{"spec.loadBalancing.algorithm: must be one of `RoundRobin`, `LeastRequest`, `Random`; did you mean `RoundRobin`?"}},
+		"algorithm":      {func(s *v1alpha1.ProxyServiceSpec) { s.LoadBalancing = &v1alpha1.LoadBalancing{Algorithm: ptr(v1alpha1.Algorithm("round_robin"))} }, []string{"spec.loadBalancing.algorithm: must be one of `RoundRobin`, `LeastRequest`, `Random`, `ConsistentHash`; did you mean `RoundRobin`?"}},
 		"retry":          {func(s *v1alpha1.ProxyServiceSpec) { s.Retry = &v1alpha1.Retry{Attempts: ptr(int32(11)), Codes: []int32{200, 502, 502}} }, []string{"spec.retry.attempts: must be less than or equal to 10", "spec.retry.codes[0]: must be greater than or equal to 400", "spec.retry.codes[2]: duplicate code `502`"}},
 		"trusted proxies": {func(s *v1alpha1.ProxyServiceSpec) {
 			s.ClientIP = &v1alpha1.ClientIP{TrustedProxies: []string{"10.0.0.1/8", "x", "10.0.0.1", "::1/128"}}
@@ -146,7 +146,7 @@ func TestServiceSentences(t *testing.T) {
 		"query":               {route(v1alpha1.Route{Matches: []v1alpha1.Match{{Query: []v1alpha1.ValueMatch{{Name: "a b", Value: ptr("")}, {Name: "X", Value: ptr("")}, {Name: "x", Value: ptr("")}}}}}), nil},
 		"no filter":           {filter(v1alpha1.Filter{}), []string{"spec.routes[0].filters[0]: exactly one filter must be set per list entry"}},
 		"two filters":         {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{ReplacePrefix: ptr("/")}, Redirect: &v1alpha1.RedirectFilter{Port: ptr(int32(1))}}), []string{"spec.routes[0].filters[0]: exactly one filter must be set per list entry"}},
-		"two redirects":       {route(v1alpha1.Route{Filters: []v1alpha1.Filter{{Redirect: &v1alpha1.RedirectFilter{Port: ptr(int32(1))}}, {Redirect: &v1alpha1.RedirectFilter{Port: ptr(int32(2))}}}}), []string{"spec.routes[0].filters: must hold at most one redirect"}},
+		"two redirects":       {route(v1alpha1.Route{Filters: []v1alpha1.Filter{{Redirect: &v1alpha1.RedirectFilter{Port: ptr(int32(1))}}, {Redirect: &v1alpha1.RedirectFilter{Port: ptr(int32(2))}}}}), []string{"spec.routes[0].filters: must hold at most one redirect or response"}},
 		"no header":           {filter(v1alpha1.Filter{RequestHeaders: &v1alpha1.HeaderFilter{}}), []string{request + ": set `set`, `add` or `remove`"}},
 		"header name":         {set("a b", "c"), []string{request + ".set[a b]: must be the name of a header field: letters, digits and !#$%&'*+-.^_`|~"}},
 		"host header":         {set("HOST", "c"), []string{request + ".set[HOST]: cannot be changed here; use `rewrite.host`"}},
@@ -155,7 +155,7 @@ func TestServiceSentences(t *testing.T) {
 		"header spaces":       {set("X", " a"), []string{request + ".set[X]: must not begin or end with a space"}},
 		"long header":         {set("X", strings.Repeat("a", 4097)), []string{request + ".set[X]: must have at most 4096 characters, has 4097"}},
 		"same header":         {filter(v1alpha1.Filter{RequestHeaders: &v1alpha1.HeaderFilter{Set: map[string]string{"X": "", "x": ""}, Add: map[string]string{"X": ""}, Remove: []string{"y", "Y", "x"}}}), []string{request + ".set[x]: duplicate header field `x`", request + ".remove[1]: duplicate header field `Y`", request + ".remove[2]: is set or added by the same filter; `set` alone replaces it"}},
-		"no rewrite":          {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{}}), []string{rewrite + ": set `replacePrefix`, `path` or `host`"}},
+		"no rewrite":          {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{}}), []string{rewrite + ": set `replacePrefix`, `path`, `regex` or `host`"}},
 		"rewrite twice":       {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{ReplacePrefix: ptr("/"), Path: ptr("/")}}), []string{rewrite + ".path: may not be set together with `replacePrefix`"}},
 		"rewrite host":        {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{Host: ptr("http://a")}}), []string{rewrite + ".host: must be a host, with a port if one is wanted, such as `internal.example.com:8080`"}},
 		"rewrite port":        {filter(v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{Host: ptr("a:0")}}), []string{rewrite + ".host: port must be between 1 and 65535"}},

@@ -2,6 +2,7 @@ package standalone
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -14,6 +15,9 @@ func (l *loader) certificates(s *translate.Service) []translate.Certificate {
 	}
 	var named []v1alpha1.CertificateSource
 	if c := s.Spec.TLSConfig; c != nil {
+		if *c.Mode == v1alpha1.TLSPassthrough {
+			return nil
+		}
 		named = c.Certificates
 	}
 	if len(named) == 0 {
@@ -21,14 +25,53 @@ func (l *loader) certificates(s *translate.Service) []translate.Certificate {
 		return []translate.Certificate{l.options.selfSigned.Of(s.Owner(), s.Spec.Hosts)}
 	}
 	out := make([]translate.Certificate, len(named))
-	for i, source := range named {
-		if ref := source.SecretRef; ref != nil {
-			out[i] = translate.Certificate{Name: ref.Name, Problem: fmt.Sprintf(
-				"Secret `%s` cannot be read: Secrets exist in a cluster alone", ref.Name,
-			)}
-		} else {
-			out[i] = l.files.Pair(*source.CertFile, *source.KeyFile)
-		}
+	for i := range named {
+		out[i] = l.certificate(&named[i])
 	}
 	return out
+}
+
+func (l *loader) certificate(source *v1alpha1.CertificateSource) translate.Certificate {
+	if ref := source.SecretRef; ref != nil {
+		return translate.Certificate{Name: ref.Name, Problem: fmt.Sprintf(
+			"Secret `%s` cannot be read: Secrets exist in a cluster alone", ref.Name,
+		)}
+	}
+	return l.files.Pair(*source.CertFile, *source.KeyFile)
+}
+
+// complete finds everything that a service names and that is kept elsewhere.
+func (l *loader) complete(s *translate.Service) {
+	s.Certificates = l.certificates(s)
+	if u := s.Spec.UpstreamTLS; u != nil && u.Certificate != nil {
+		s.UpstreamCertificate = l.certificate(u.Certificate)
+	}
+	s.Contents = l.contents(&s.Spec)
+	sticky := func(b *v1alpha1.LoadBalancing) bool { return b != nil && b.Sticky != nil && b.Sticky.KeyRef == nil }
+	if sticky(s.Spec.LoadBalancing) || slices.ContainsFunc(s.Spec.Routes, func(r v1alpha1.Route) bool { return sticky(r.LoadBalancing) }) {
+		s.Seed = l.options.selfSigned.Seed()
+	}
+}
+
+// contents reads the files of every reference below v, by the paths of their fields.
+func (l *loader) contents(v any) map[string]translate.Content {
+	out := map[string]translate.Content{}
+	v1alpha1.References(v, func(path string, r *v1alpha1.Reference) {
+		if r.File == nil {
+			out[path] = translate.Content{Name: deref(r.Name), Problem: fmt.Sprintf(
+				"%s `%s` cannot be read: it exists in a cluster alone", deref(r.Kind), deref(r.Name),
+			)}
+			return
+		}
+		out[path] = l.files.Content(*r.File)
+	})
+	return out
+}
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
 }

@@ -34,11 +34,33 @@ type Flag struct{ Name, Value string }
 // aliases are variables with names of their own. The general one beats them.
 var aliases = map[string]string{"limits.worker_threads": "WORKER_THREADS"}
 
-// leaf is one global as the program holds it.
+// leaf is one global as the program holds it: a pointer, a list of words, or the file of a reference.
 type leaf struct {
 	path  string // admin.bindAddress
 	key   string // admin.bind_address
 	value reflect.Value
+}
+
+// unset says whether nothing has given it a value.
+func (l leaf) unset() bool { return l.value.IsZero() }
+
+// text is its value.
+func (l leaf) text() string {
+	switch v := l.value.Interface().(type) {
+	case *v1alpha1.Reference:
+		if v == nil || v.File == nil {
+			return ""
+		}
+		return *v.File
+	default:
+		switch {
+		case l.value.IsZero():
+			return ""
+		case l.value.Kind() == reflect.Slice:
+			return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
+		}
+		return fmt.Sprint(l.value.Elem().Interface())
+	}
 }
 
 func (l leaf) variable() string {
@@ -52,9 +74,12 @@ func leaves(s *shapes, g *v1alpha1.Globals) []leaf {
 	walk = func(v reflect.Value, path string) {
 		for _, f := range s.of(v.Type()).fields {
 			at, fv := join(path, f.json), v.FieldByIndex(f.index)
-			if fv.Kind() == reflect.Struct {
+			switch {
+			case fv.Kind() == reflect.Struct:
 				walk(fv, at)
-			} else {
+			case fv.Type() == reflect.TypeFor[*v1alpha1.Reference]():
+				out = append(out, leaf{path: at + ".file", key: filePath(at) + ".file", value: fv})
+			default:
 				out = append(out, leaf{path: at, key: filePath(at), value: fv})
 			}
 		}
@@ -68,7 +93,7 @@ func leaves(s *shapes, g *v1alpha1.Globals) []leaf {
 func (l *loader) override(g *v1alpha1.Globals) {
 	for _, f := range leaves(l.shapes, g) {
 		set := Setting{Key: f.key, Variable: f.variable(), From: FromDefault}
-		if !f.value.IsNil() {
+		if !f.unset() {
 			set.From, set.Where = FromFile, l.globalProblem(f.path, "").place()
 		}
 		name := f.variable()
@@ -114,6 +139,19 @@ func (l *loader) variable(name string) (string, bool) {
 
 func (l *loader) assign(f leaf, text string, at Problem) {
 	l.overridden[f.path] = at
+	switch {
+	case f.value.Type() == reflect.TypeFor[*v1alpha1.Reference]():
+		f.value.Set(reflect.ValueOf(&v1alpha1.Reference{File: &text}))
+		return
+	case f.value.Kind() == reflect.Slice:
+		words := strings.Split(text, ",")
+		list := reflect.MakeSlice(f.value.Type(), len(words), len(words))
+		for i, word := range words {
+			list.Index(i).SetString(strings.TrimSpace(word))
+		}
+		f.value.Set(list)
+		return
+	}
 	v := reflect.New(f.value.Type().Elem())
 	switch v.Elem().Kind() {
 	case reflect.String:
@@ -126,7 +164,7 @@ func (l *loader) assign(f leaf, text string, at Problem) {
 		}
 		v.Elem().SetBool(text == "true")
 	default:
-		n, err := parseInteger(text, v.Type().Bits())
+		n, err := parseInteger(text, v.Elem().Type().Bits())
 		if err != nil {
 			at.Message = "must be an integer, in decimal digits"
 			l.problems = append(l.problems, at)
@@ -140,7 +178,7 @@ func (l *loader) assign(f leaf, text string, at Problem) {
 // values writes the settings' values down, once they are complete.
 func (l *loader) values(g *v1alpha1.Globals) []Setting {
 	for i, f := range leaves(l.shapes, g) {
-		l.settings[i].Value = fmt.Sprint(f.value.Elem().Interface())
+		l.settings[i].Value = f.text()
 	}
 	return l.settings
 }

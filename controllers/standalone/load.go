@@ -163,7 +163,7 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	l.services(out)
 	out.Settings = l.values(&out.Globals)
 	// Conflicts are looked for even where something else is wrong, among the services that are not.
-	in := translate.Input{Globals: out.Globals, Services: l.sound}
+	in := translate.Input{Globals: out.Globals, Contents: l.contents(&out.Globals), Services: l.sound}
 	var found []translate.Problem
 	out.Snapshot, found = translate.Translate(in)
 	for _, p := range found {
@@ -210,7 +210,8 @@ func (l *loader) globals(g *v1alpha1.Globals) {
 
 // globalProblem places a problem of a global: at its variable, its flag, its field, or nowhere for a default.
 func (l *loader) globalProblem(path, message string) Problem {
-	if p, ok := l.overridden[path]; ok {
+	whole, _, _ := strings.Cut(path, "[") // a variable holds all of a list
+	if p, ok := l.overridden[whole]; ok {
 		p.Message = message
 		return p
 	}
@@ -250,7 +251,7 @@ func (l *loader) services(out *Loaded) {
 			}
 			sound := len(wrong) == 0 && !again && !d.faulty(i)
 			if sound {
-				s.Certificates = l.certificates(&s)
+				l.complete(&s)
 			}
 			out.Services = append(out.Services, s)
 			if sound {

@@ -13,7 +13,7 @@ import (
 // maxBytes bounds the size of a file.
 const maxBytes = 1 << 20
 
-// Files are those of certificates and keys, by name and as they were read. Each is read once, whoever names it.
+// Files are those that a configuration names, of certificates and of other contents, by name and as they were read. Each is read once, whoever names it.
 type Files map[string]file
 
 type file struct {
@@ -30,6 +30,12 @@ func (f Files) Pair(certFile, keyFile string) translate.Certificate {
 		}
 	}
 	return translate.NewCertificate(certFile, chain.data, key.data)
+}
+
+// Content reads what a reference names.
+func (f Files) Content(name string) translate.Content {
+	one := f.read(filepath.Clean(name))
+	return translate.Content{Name: name, Data: one.data, Problem: one.problem}
 }
 
 func (f Files) read(name string) file {

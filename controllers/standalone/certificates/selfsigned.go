@@ -38,6 +38,7 @@ type SelfSigned struct {
 	folder string // empty: they are kept in memory alone
 	log    logr.Logger
 	known  map[string]translate.Certificate // by owner
+	seed   []byte                           // nil: nobody has asked
 }
 
 // NewSelfSigned uses the folder that the service manager gives (systemd's StateDirectory), else the user's.
