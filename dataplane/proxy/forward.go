@@ -70,6 +70,7 @@ func (p *Proxy) attempt(
 	err := endpoint.RoundTrip(x, try)
 	x.Record.UpstreamHead = exchange.Now()
 	if err == nil {
+		endpoint.Took(x.Record.UpstreamHead - now)
 		endpoint.Report(x.Response.Status, nil)
 		return nil
 	}

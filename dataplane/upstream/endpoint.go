@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
 // An Endpoint is one address of a cluster. It lives for as long as the cluster has that address.
@@ -18,6 +20,7 @@ type Endpoint struct {
 	requests  atomic.Uint64
 	errors    atomic.Int32 // failed requests in a row, for passive ejection
 	lastError atomic.Pointer[lastError]
+	took      telemetry.Durations // from the request to the response's head
 
 	// The rest is guarded by cluster.mu.
 	gone      bool // removed from the cluster, or with it

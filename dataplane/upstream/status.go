@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
 // A ClusterStatus is the state of a cluster at one moment, for people.
@@ -35,7 +37,11 @@ type EndpointStatus struct {
 	InFlight     int64
 	Idle         int // connections
 	Requests     uint64
+	Latency      telemetry.Latency // of the response's head, where there was one
 }
+
+// Took counts how long the endpoint took from the request to the response's head.
+func (e *Endpoint) Took(n exchange.Nanos) { e.took.Observe(n) }
 
 // Status returns the state of the cluster. Whether it is a backup is a matter of each route: see snapshot.WeightedCluster.
 func (c *Cluster) Status() ClusterStatus {
@@ -57,6 +63,7 @@ func (c *Cluster) Status() ClusterStatus {
 			Failures: e.failures, LastCheck: e.checkedAt, Errors: int(e.errors.Load()),
 			Ejections: e.ejection.count, EjectedUntil: e.ejection.until,
 			InFlight: e.inFlight.Load(), Idle: e.idle.size(), Requests: e.requests.Load(),
+			Latency: e.took.Latency(),
 		}
 		if last := e.lastError.Load(); last != nil {
 			es.LastError, es.LastErrorAt = last.text, last.at
