@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/kube"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(kube.Main(m)) }
