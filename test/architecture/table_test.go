@@ -100,6 +100,10 @@ var table = map[string]row{
 		imports:   []string{"dataplane/filter", "dataplane/exchange", "dataplane/telemetry"},
 		libraries: []string{logr},
 	},
+	"dataplane/filter/access": {
+		imports:   []string{"dataplane/filter", "dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr, "github.com/gaissmai/bart"},
+	},
 	"dataplane/snapshot": {imports: []string{"dataplane/filter"}},
 	"dataplane/http1": {
 		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},

@@ -66,6 +66,7 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 	}
 
 	// What other clients may not even learn: who may come at all.
+	l.access()
 	// Pages of other origins ask before they may send credentials.
 	// Redirects and fixed answers come before everything that may cost more.
 	for _, f := range user {
