@@ -46,6 +46,9 @@ const (
 	idCount
 )
 
+// Last is the last ID that there is.
+const Last = idCount - 1
+
 var names = [idCount]string{
 	Host:               "Host",
 	Connection:         "Connection",
