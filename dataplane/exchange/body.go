@@ -34,11 +34,35 @@ type Tunnel interface {
 	SetDeadline(t time.Time) error
 }
 
-// Bytes is a Body that lies in memory.
-type Bytes struct{ rest []byte }
+// Bytes is a Body that lies in memory. A request with such a body can be sent again.
+type Bytes struct{ whole, rest []byte }
 
-// Reset makes b the body to read.
-func (b *Bytes) Reset(p []byte) { b.rest = p }
+// Reset makes p the body to read.
+func (b *Bytes) Reset(p []byte) { b.whole, b.rest = p, p }
+
+// Rewind starts again at the beginning.
+func (b *Bytes) Rewind() { b.rest = b.whole }
+
+// Whole returns all of the body, whatever was read of it.
+func (b *Bytes) Whole() []byte { return b.whole }
+
+// A Wrapper is a Body that looks at what is read of another one. What the engines offer beside Body goes through it: a read
+// that waits can be called off.
+type Wrapper struct{ Body }
+
+// Cancel makes a Read that waits return, where the body can do that.
+func (w Wrapper) Cancel() {
+	if b, ok := w.Body.(interface{ Cancel() }); ok {
+		b.Cancel()
+	}
+}
+
+// Renew takes a Cancel back.
+func (w Wrapper) Renew() {
+	if b, ok := w.Body.(interface{ Renew() }); ok {
+		b.Renew()
+	}
+}
 
 // Read implements Body.
 func (b *Bytes) Read(p []byte) (int, error) {

@@ -21,6 +21,9 @@ type Exchange struct {
 
 	Identity Identity // who asks, as a filter of authentication has found out
 
+	Origin []byte // of the page that asks (Fetch standard), as it came; set where a filter needs it for the response
+	Coding uint8  // with which the response may be compressed, as the compress filter numbers them; 0: with none
+
 	Idle time.Duration // the route's limit between bytes of bodies and in tunnels; 0: the listener's
 
 	Record Record
@@ -42,6 +45,7 @@ type Conn struct {
 	ServerName string // that the client opened the connection for (SNI), in lower case; empty where it gave none
 
 	Certificate *ClientCertificate // that the client has shown and that was verified; nil: none
+	ClientAuth  string             // snapshot.ClientAuth.Digest of what the client was asked for; empty: for nothing
 }
 
 // A ClientCertificate is what endpoints are told of a client's certificate.
@@ -104,6 +108,7 @@ func (x *Exchange) Reset() {
 	x.ClientIP, x.ClientTrusted, x.PrefixLen = netip.Addr{}, false, 0
 	x.Identity = Identity{}
 	x.RequestID, x.Idle = nil, 0
+	x.Origin, x.Coding = nil, 0
 	x.Record = Record{}
 	if cap(x.scratch) > maxScratch {
 		x.scratch = nil

@@ -87,6 +87,9 @@ func TestBytes(t *testing.T) {
 	if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("after the end: %d, %v", n, err)
 	}
+	if b.Rewind(); b.Ended() || string(b.Buffered()) != "x" || string(b.Whole()) != "x" {
+		t.Errorf("rewound: %q of %q", b.Buffered(), b.Whole())
+	}
 }
 
 func TestNanos(t *testing.T) {

@@ -177,6 +177,65 @@ func (h *Header) DelID(id ID) {
 	h.seen &^= 1 << id
 }
 
+// Merge adds tokens to the list that the fields of that name hold, in any case; those that it holds already are left out.
+// The list is one field then. A list with "*" holds everything.
+func (h *Header) Merge(name string, tokens ...string) {
+	first, more := -1, false
+	for i := range h.fields {
+		if f := &h.fields[i]; !f.removed && EqualFold(h.bytes(f.name, uint32(f.nameLen)), name) {
+			if first < 0 {
+				first = i
+			} else {
+				more = true
+			}
+		}
+	}
+	var room [128]byte
+	list := room[:0]
+	if first >= 0 {
+		for i := first; i < len(h.fields); i++ {
+			f := &h.fields[i]
+			if f.removed || !EqualFold(h.bytes(f.name, uint32(f.nameLen)), name) {
+				continue
+			}
+			for rest := h.bytes(f.value, f.valueLen); len(rest) > 0; {
+				var item []byte
+				if item, rest = NextToken(rest); len(item) > 0 {
+					list = appendItem(list, item)
+				}
+			}
+		}
+	}
+	held := len(list)
+	for _, token := range tokens {
+		if !listHolds(list, token) {
+			list = appendItem(list, token)
+		}
+	}
+	if len(list) == held && !more {
+		return
+	}
+	h.Del(name)
+	add(h, Lookup(name), name, list)
+}
+
+func appendItem[T ~string | ~[]byte](list []byte, item T) []byte {
+	if len(list) > 0 {
+		list = append(list, ", "...)
+	}
+	return append(list, item...)
+}
+
+func listHolds(list []byte, token string) bool {
+	for len(list) > 0 {
+		var item []byte
+		if item, list = NextToken(list); EqualFold(item, token) || string(item) == "*" {
+			return true
+		}
+	}
+	return false
+}
+
 // Token reports whether the comma-separated lists of all fields of that ID hold the token, in any case
 // (RFC 9110 §5.6.1).
 func (h *Header) Token(id ID, token string) bool {

@@ -256,3 +256,38 @@ func FuzzHeader(f *testing.F) {
 		}
 	})
 }
+
+func TestMerge(t *testing.T) {
+	for _, test := range []struct {
+		head   string
+		tokens []string
+		want   []string
+	}{
+		{"Host:a\n", []string{"Origin"}, []string{"Host:a", "Vary:Origin"}},
+		{"Host:a\n", []string{"Origin", "Accept"}, []string{"Host:a", "Vary:Origin, Accept"}},
+		{"vary:origin\n", []string{"Origin"}, []string{"vary:origin"}},
+		{"vary:Cookie ,origin\n", []string{"Origin"}, []string{"vary:Cookie ,origin"}},
+		{"vary:Cookie\n", []string{"Origin"}, []string{"Vary:Cookie, Origin"}},
+		{"vary:Cookie,,\nVARY:Accept\nHost:a\n", []string{"accept", "Origin"}, []string{"Host:a", "Vary:Cookie, Accept, Origin"}},
+		{"vary:Cookie\nVARY:Accept\n", []string{"accept"}, []string{"Vary:Cookie, Accept"}},
+		{"vary:*\n", []string{"Origin"}, []string{"vary:*"}},
+		{"vary:\n", []string{"Origin"}, []string{"Vary:Origin"}},
+		{"vary:Originals\n", []string{"Origin"}, []string{"Vary:Originals, Origin"}},
+	} {
+		var h Header
+		parse(&h, test.head)
+		h.Merge("Vary", test.tokens...)
+		if diff := cmp.Diff(test.want, list(&h)); diff != "" {
+			t.Errorf("%q with %q: %s", test.head, test.tokens, diff)
+		}
+	}
+	var h Header
+	raw := []byte(head)
+	if n := testing.AllocsPerRun(100, func() {
+		h.Reset(raw)
+		h.Merge("Vary", "Origin")
+		h.Merge("Vary", "Accept-Encoding", "Origin")
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
