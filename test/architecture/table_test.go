@@ -125,6 +125,10 @@ var table = map[string]row{
 		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
 		libraries: []string{"golang.org/x/net/http2"},
 	},
+	"dataplane/http2/client": {
+		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire", "dataplane/http2/wire"},
+		libraries: []string{"golang.org/x/net/http/httpguts", "golang.org/x/net/http2"},
+	},
 	"dataplane/listener": {
 		imports:   []string{"dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix},

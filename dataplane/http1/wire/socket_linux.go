@@ -42,3 +42,8 @@ func Stale(fd uintptr) bool {
 	_, err := recvFlags(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	return err != unix.EAGAIN && err != unix.EINTR
 }
+
+// Peek is Recv, but what it reads is still there then.
+func Peek(fd int, p []byte) (int, error) {
+	return recvFlags(fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+}

@@ -1,0 +1,118 @@
+package client
+
+import (
+	"io"
+	"net"
+	"os"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+// A responseBody reads a response's body. It implements exchange.Body.
+type responseBody struct {
+	s      *stream
+	chunk  *chunk // that is being read
+	rest   []byte // of it
+	credit int    // bytes that were read, and that the endpoint was not allowed to send anew yet
+	over   bool   // it has ended, and the trailer is filled in
+	err    error
+}
+
+func (b *responseBody) reset() { b.credit, b.over, b.err = 0, false, nil }
+
+// drop gives the memory back.
+func (b *responseBody) drop() {
+	if b.chunk != nil {
+		b.chunk.put()
+	}
+	b.chunk, b.rest = nil, nil
+}
+
+// next takes what has come.
+func (b *responseBody) next() {
+	s := b.s
+	c := s.c
+	c.mu.Lock()
+	if k := s.unread.take(); k != nil {
+		b.chunk, b.rest = k, k.b[:k.n]
+	} else if s.ended {
+		b.over = true
+		if s.trailer.size > 0 {
+			s.trailer.fill(&s.x.Response.Trailer)
+		}
+	} else if s.err != nil {
+		b.err = s.err
+	}
+	c.mu.Unlock()
+}
+
+// Buffered implements exchange.Body.
+func (b *responseBody) Buffered() []byte {
+	if len(b.rest) == 0 && !b.over && b.err == nil {
+		b.next()
+	}
+	return b.rest
+}
+
+// Skip implements exchange.Body.
+func (b *responseBody) Skip(n int) {
+	b.rest = b.rest[n:]
+	if len(b.rest) == 0 {
+		b.drop()
+	}
+	if b.credit += n; b.credit >= streamWindow/2 {
+		b.allow()
+	}
+}
+
+// allow lets the endpoint send as much as was read.
+func (b *responseBody) allow() {
+	s := b.s
+	c := s.c
+	c.mu.Lock()
+	n := b.credit + s.padding
+	s.padding = 0
+	if s.open && !s.ended {
+		s.recv += n
+		c.out.end(appendWindowUpdate(c.out.begin(), s.id, n))
+	}
+	c.mu.Unlock()
+	b.credit = 0
+	c.out.flush()
+}
+
+// Ended implements exchange.Body.
+func (b *responseBody) Ended() bool { return len(b.Buffered()) == 0 && b.over }
+
+// Read implements exchange.Body.
+func (b *responseBody) Read(p []byte) (int, error) {
+	s := b.s
+	for {
+		if at := b.Buffered(); len(at) > 0 {
+			n := copy(p, at)
+			b.Skip(n)
+			return n, nil
+		}
+		switch {
+		case b.over:
+			return 0, io.EOF
+		case b.err != nil:
+			return 0, b.err
+		}
+		if s.try.Idle > 0 {
+			s.timer.Set(exchange.Now() + exchange.Nanos(s.try.Idle))
+		}
+		if s.aborted() {
+			b.err = &Error{Reason: exchange.ClientReset, Sent: true, Err: net.ErrClosed}
+			return 0, b.err
+		}
+		<-s.wake
+		if s.timer.Expired() {
+			b.next() // it may have come in this moment
+			if len(b.rest) == 0 && !b.over && b.err == nil {
+				b.err = &Error{Reason: exchange.UpstreamIdle, Sent: true, Err: os.ErrDeadlineExceeded}
+			}
+		}
+		s.timer.Ease()
+	}
+}
