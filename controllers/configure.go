@@ -70,8 +70,8 @@ func (v *view) within(before *view) bool {
 			return false
 		}
 	}
-	for n := range v.secrets {
-		if !before.secrets[n] {
+	for n := range v.contents.Named {
+		if !before.contents.Named[n] {
 			return false
 		}
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/publish"
 	"github.com/pingora-proxy/pingora-proxy/controllers/replica"
 	"github.com/pingora-proxy/pingora-proxy/controllers/status"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
 
 // A Controller keeps the data plane of this process equal to the objects of a cluster.
@@ -176,9 +177,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// SetGlobals makes globals, with their defaults, a part of every configuration from now on.
-func (c *Controller) SetGlobals(g v1alpha1.Globals) {
-	c.world.globals.Store(&g)
+// SetGlobals makes globals, with their defaults and what they refer to, a part of every configuration from now on.
+func (c *Controller) SetGlobals(g v1alpha1.Globals, contents map[string]translate.Content) {
+	c.world.settings.Store(&settings{g, contents})
 	c.again()
 }
 

@@ -166,7 +166,7 @@ func (c *Controller) tellExpiries() {
 	s := &c.serving
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.view.expiring) == 0 {
+	if len(s.view.contents.Expiring) == 0 {
 		return
 	}
 	for i, o := range s.view.objects {
@@ -182,7 +182,7 @@ func (c *Controller) tellExpiries() {
 			if !s.view.input.World.Granted(service.Namespace, "Secret", name.Namespace, name.Name) {
 				continue // its end is no business of this object's owner
 			}
-			if ends, soon := s.view.expiring[name]; soon {
+			if ends, soon := s.view.contents.Expiring[name]; soon {
 				c.writer.Event(types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, o.uid, corev1.EventTypeWarning,
 					"CertificateExpiring", fmt.Sprintf("the certificate of Secret `%s` ends at %s", name, ends.UTC().Format(time.RFC3339)))
 			}

@@ -86,6 +86,20 @@ func refusals() map[string]refusal {
 		"key-file":          {"bindAddress: ':80', tls: true, tlsConfig: {certificates: [{secretRef: {name: c}, keyFile: /k}]}" + backends, "spec.tlsConfig.certificates[0]", "only allowed in the standalone file"},
 		"third-route-again": {"bindAddress: ':80'" + backends + ", routes: [{name: a}, {name: b}, {name: a}]", "spec.routes[2]", "duplicate"},
 
+		"tcp-auth":        {"bindAddress: ':80', protocol: TCP, auth: {mode: None}" + backends, "spec.protocol", "may only be set when `protocol` is 'HTTP'"},
+		"hash-elsewhere":  {"bindAddress: ':80', loadBalancing: {hashOn: {type: Path}}" + backends, "spec.loadBalancing.hashOn", "may only be set when `algorithm` is 'ConsistentHash'"},
+		"hash-name":       {"bindAddress: ':80', loadBalancing: {algorithm: ConsistentHash, hashOn: {type: Path, name: x}}" + backends, "spec.loadBalancing.hashOn", "`name` is for the types"},
+		"hash-no-name":    {"bindAddress: ':80', loadBalancing: {algorithm: ConsistentHash, hashOn: {type: Cookie}}" + backends, "spec.loadBalancing.hashOn", "`name` is for the types"},
+		"reference-half":  {"bindAddress: ':80', tls: true, tlsConfig: {clientAuth: {caRef: {name: a}}}" + backends, "spec.tlsConfig.clientAuth.caRef", "set `name` and `key`"},
+		"reference-file":  {"bindAddress: ':80', requestSigning: {algorithm: Ed25519, keyID: a, keyRef: {file: /k}}" + backends, "spec.requestSigning.keyRef", "only allowed in the standalone file"},
+		"limit-key-name":  {"bindAddress: ':80', rateLimits: [{name: a, requests: 1, key: Header}]" + backends, "spec.rateLimits[0]", "`keyName` is for the keys"},
+		"override-both":   {"bindAddress: ':80', backends: [{service: {name: a, port: 80}}, {service: {name: b, port: 80}, override: {header: A, cookie: b, value: c}}]", "spec.backends[1].override", "exactly one of `header` or `cookie` must be set"},
+		"auth-two":        {"bindAddress: ':80', auth: {mode: None, basic: {usersRef: {name: a, key: b}}}" + backends, "spec.auth", "exactly one of `jwt`"},
+		"auth-none":       {route("auth: {}"), "spec.routes[0].auth", "exactly one of `jwt`"},
+		"jwks-two":        {route("auth: {jwt: [{name: a, issuer: b, jwksURL: 'https://c', jwks: '{}'}]}"), "spec.routes[0].auth.jwt[0]", "exactly one of `jwksURL`"},
+		"redirect-from":   {"bindAddress: ':443', tls: true, tlsConfig: {redirectHTTPFrom: '80'}" + backends, "spec.tlsConfig.redirectHTTPFrom", bind},
+		"redirect-port-0": {"bindAddress: ':443', tls: true, tlsConfig: {redirectHTTPFrom: ':0'}" + backends, "spec.tlsConfig.redirectHTTPFrom", port},
+
 		// What the schema itself says is said in the words of Kubernetes there.
 		"enum":             {"bindAddress: ':80', loadBalancing: {algorithm: Fastest}" + backends, "spec.loadBalancing.algorithm", ""},
 		"tls-version":      {"bindAddress: ':80', tls: true, tlsConfig: {minVersion: '1.1'}" + backends, "spec.tlsConfig.minVersion", ""},

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -176,7 +177,7 @@ func granted(u *unstructured.Unstructured) []translate.Grant {
 		}
 		for _, t := range to {
 			kind := text(t, "kind")
-			if text(t, "group") == "" && (kind == "Service" || kind == "Secret") {
+			if text(t, "group") == "" && slices.Contains([]string{"Service", "Secret", "ConfigMap"}, kind) {
 				out = append(out, translate.Grant{From: text(f, "namespace"), Kind: kind, To: u.GetNamespace(), Name: text(t, "name")})
 			}
 		}

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/lastgood"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
@@ -22,7 +25,7 @@ func (c *Controller) keep(in translate.Input) {
 
 // keptSchema is the version of what is kept. Another version's file is not read: a field that this one does not know may
 // be one that protects something.
-const keptSchema = 1
+const keptSchema = 2
 
 // A kept is the content of the last good file.
 type kept struct {
@@ -97,13 +100,16 @@ func (c *Controller) readKept(payload []byte) (translate.Input, error) {
 	case in.World == nil:
 		return in, errors.New("it says nothing of the cluster")
 	}
-	in.Globals = *c.world.globals.Load()
+	own := c.world.settings.Load()
+	in.Globals, in.Contents = own.globals, own.contents
 	in.World.Policy = c.options.Policy
 	for i := range in.Services {
 		s := &in.Services[i]
 		s.Faults = check(&s.Spec, s.Name)
 		if c.options.NoSecrets {
 			s.Certificates = nil
+			maps.DeleteFunc(s.Contents, func(_ string, c translate.Content) bool { return strings.HasPrefix(c.Name, contents.Secret) })
+			s.UpstreamCertificate = translate.Certificate{}
 		}
 	}
 	return in, nil

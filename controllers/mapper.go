@@ -21,6 +21,7 @@ func staticMapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 		v1alpha1.GroupVersion().WithKind("ProxyService"),
 		corev1.SchemeGroupVersion.WithKind("Service"),
 		corev1.SchemeGroupVersion.WithKind("Secret"),
+		corev1.SchemeGroupVersion.WithKind("ConfigMap"),
 		discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"),
 		{Group: gatewayGroup, Version: "v1", Kind: "ReferenceGrant"},
 		{Group: gatewayGroup, Version: "v1beta1", Kind: "ReferenceGrant"},

@@ -17,9 +17,10 @@ type Options struct {
 	Log    logr.Logger
 	Plane  DataPlane
 
-	Globals    v1alpha1.Globals // with their defaults
-	Class      string           // of the objects to serve
-	Namespaces []string         // to watch; none: all
+	Globals    v1alpha1.Globals             // with their defaults
+	Contents   map[string]translate.Content // what they refer to, by the paths of their fields
+	Class      string                       // of the objects to serve
+	Namespaces []string                     // to watch; none: all
 	Policy     translate.Policy
 	NoSecrets  bool // no Secret may be read: objects that name one do without a certificate
 
@@ -48,6 +49,4 @@ const (
 	askTimeout = 5 * time.Second
 	// tick is how often the leader counts endpoints, and replicas look at the versions of objects whose status alone changed.
 	tick = 2 * time.Second
-	// expiryNotice is how long before its end a certificate is told of.
-	expiryNotice = 14 * 24 * time.Hour
 )

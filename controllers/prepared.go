@@ -33,7 +33,7 @@ func prepare(p *v1alpha1.ProxyService) *prepared {
 	for _, r := range spec.Routes {
 		out.routes = append(out.routes, r.Name)
 	}
-	out.service = translate.Service{Namespace: p.Namespace, Name: p.Name}
+	out.service = translate.Service{Namespace: p.Namespace, Name: p.Name, Seed: []byte(p.UID)}
 	out.service.Faults = check(spec, p.Name)
 	out.service.Spec = *spec
 	out.named = serviceNames(spec, p.Namespace)

@@ -6,7 +6,7 @@ package controllers
 //
 // +kubebuilder:rbac:groups=pingora-proxy.dev,resources=proxyservices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=pingora-proxy.dev,resources=proxyservices/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=secrets;services,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=configmaps;secrets;services,verbs=get;list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,resources=endpointslices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=referencegrants,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -38,8 +39,11 @@ func (s *serving) namesService(n types.NamespacedName) bool {
 	return s.named == nil || s.named.services[n]
 }
 
-func (s *serving) namesSecret(n types.NamespacedName) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.named == nil || s.named.secrets[n]
+// namesContent returns what asks for objects of a kind.
+func (s *serving) namesContent(kind string) func(types.NamespacedName) bool {
+	return func(n types.NamespacedName) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.named == nil || s.named.contents.Named[contents.Object{Kind: kind, NamespacedName: n}]
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
 )
 
@@ -62,9 +63,10 @@ func (c *Controller) watch() error {
 		WatchesRawSource(source.Channel(again, all)).
 		Watches(&v1alpha1.ProxyService{}, all, builder.WithPredicates(changed)).
 		Watches(&corev1.Service{}, all, builder.WithPredicates(c.named(c.serving.namesService), sameMeaning())).
+		WatchesMetadata(contents.Metadata(contents.ConfigMap), all, builder.WithPredicates(c.named(c.serving.namesContent(contents.ConfigMap)))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1})
 	if !c.options.NoSecrets { // a watch that is forbidden would never let the controller begin
-		configuration.WatchesMetadata(metadata("Secret"), all, builder.WithPredicates(c.named(c.serving.namesSecret)))
+		configuration.WatchesMetadata(contents.Metadata(contents.Secret), all, builder.WithPredicates(c.named(c.serving.namesContent(contents.Secret))))
 	}
 	if err = configuration.Complete(reconcile.Func(c.configure)); err != nil {
 		return err

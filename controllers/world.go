@@ -12,13 +12,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -29,32 +29,37 @@ const byService = "service"
 
 // A world reads the objects that a configuration is made of from the caches. It belongs to one goroutine, but for grants.
 type world struct {
-	options      *Options
-	globals      atomic.Pointer[v1alpha1.Globals]
-	reader       client.Reader
-	grants       *grants
-	certificates *certificates
-	objects      map[types.UID]*prepared
+	options  *Options
+	settings atomic.Pointer[settings]
+	reader   client.Reader
+	grants   *grants
+	contents *contents.Reader
+	objects  map[types.UID]*prepared
 }
 
 func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *world {
 	w := &world{
-		options: o, reader: m.GetCache(), certificates: newCertificates(m.GetCache(), m.GetAPIReader(), o.NoSecrets), objects: map[types.UID]*prepared{},
+		options: o, reader: m.GetCache(), contents: contents.New(m.GetCache(), m.GetAPIReader(), o.NoSecrets), objects: map[types.UID]*prepared{},
 		grants: &grants{cache: m.GetCache(), discovery: d, log: o.Log.WithName("grants"), changed: func() {}},
 	}
-	w.globals.Store(&o.Globals)
+	w.settings.Store(&settings{o.Globals, o.Contents})
 	return w
+}
+
+// settings are the process's own.
+type settings struct {
+	globals  v1alpha1.Globals
+	contents map[string]translate.Content
 }
 
 // A view is the objects at one moment.
 type view struct {
 	input    translate.Input
-	objects  []*prepared                        // parallel to input.Services
-	services map[types.NamespacedName]bool      // Services that are named, there or not
-	secrets  map[types.NamespacedName]bool      // Secrets likewise
-	expiring map[types.NamespacedName]time.Time // Secrets whose certificates end soon
-	version  uint64                             // the largest resourceVersion of all ProxyServices
-	again    time.Duration                      // something could not be read: when to try again; 0: all was
+	objects  []*prepared                   // parallel to input.Services
+	services map[types.NamespacedName]bool // Services that are named, there or not
+	contents contents.Found                // Secrets and ConfigMaps likewise
+	version  uint64                        // the largest resourceVersion of all ProxyServices
+	again    time.Duration                 // something could not be read: when to try again; 0: all was
 }
 
 // look lists everything.
@@ -67,9 +72,11 @@ func (w *world) look(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing ReferenceGrants: %w", err)
 	}
+	own := w.settings.Load()
 	v := &view{
-		services: map[types.NamespacedName]bool{}, secrets: map[types.NamespacedName]bool{}, expiring: map[types.NamespacedName]time.Time{},
-		input: translate.Input{Globals: *w.globals.Load(), World: &translate.World{
+		services: map[types.NamespacedName]bool{},
+		contents: contents.Found{Named: map[contents.Object]bool{}, Expiring: map[types.NamespacedName]time.Time{}},
+		input: translate.Input{Globals: own.globals, Contents: own.contents, World: &translate.World{
 			Services: map[string]translate.KubeService{}, Endpoints: map[string][]snapshot.Endpoint{}, Grants: granted, Policy: w.options.Policy,
 		}},
 	}
@@ -106,7 +113,7 @@ func pointers[T any](list []T) func(yield func(*T) bool) {
 
 // surroundings adds what the objects name.
 func (w *world) surroundings(ctx context.Context, v *view) error {
-	// All Secrets together get the time of one answer: endpoints wait for this.
+	// All Secrets and ConfigMaps together get the time of one answer: endpoints wait for this.
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	v.input.Services = make([]translate.Service, len(v.objects))
@@ -116,9 +123,12 @@ func (w *world) surroundings(ctx context.Context, v *view) error {
 		for _, name := range object.named {
 			v.services[name] = true
 		}
-		s.Certificates = w.certificates.of(asking, s, v)
+		w.contents.Complete(asking, s, v.input.World, &v.contents)
 	}
-	w.certificates.forget(v.secrets)
+	w.contents.Forget(v.contents.Named)
+	if v.contents.Again {
+		v.again = bindAgain
+	}
 	for name := range v.services {
 		if watched := w.options.Namespaces; len(watched) > 0 && !slices.Contains(watched, name.Namespace) {
 			continue // nothing is known of other namespaces, and no grant of theirs: the translation refuses it
@@ -165,9 +175,26 @@ func serviceNames(spec *v1alpha1.ProxyServiceSpec, namespace string) []types.Nam
 			}
 		}
 	}
+	aside := func(b *v1alpha1.Backend) {
+		if b != nil {
+			add([]v1alpha1.Backend{*b})
+		}
+	}
+	asks := func(a *v1alpha1.Auth) {
+		if a != nil && a.Forward != nil {
+			aside(a.Forward.Backend)
+		}
+	}
 	add(spec.Backends)
+	asks(spec.Auth)
 	for _, r := range spec.Routes {
 		add(r.Backends)
+		asks(r.Auth)
+		for _, f := range r.Filters {
+			if f.Mirror != nil {
+				aside(f.Mirror.Backend)
+			}
+		}
 	}
 	return slices.Collect(maps.Keys(found))
 }
@@ -177,11 +204,4 @@ func reference(namespace *string, own, name string) types.NamespacedName {
 		own = *namespace
 	}
 	return types.NamespacedName{Namespace: own, Name: name}
-}
-
-// metadata is an object of which the cache holds the metadata alone.
-func metadata(kind string) *metav1.PartialObjectMetadata {
-	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
-	return m
 }

@@ -200,7 +200,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	p := &process{log: log, metrics: d.Metrics, plane: dataplane.New(d)}
 	p.control = newControl(p, level, "Kubernetes, class "+o.class)
 	c, err := controllers.New(controllers.Options{
-		Config: config, Log: log.WithName("controller"), Plane: p.plane, Globals: loaded.Globals,
+		Config: config, Log: log.WithName("controller"), Plane: p.plane, Globals: loaded.Globals, Contents: loaded.Contents,
 		Class: o.class, Namespaces: o.namespaces, Policy: o.policy, NoSecrets: o.noSecrets,
 		Namespace: o.namespace, Replica: o.replica, PodName: o.podName, PodUID: o.uid,
 		Publish: o.publishedAs, LastGood: o.lastGood,
@@ -245,7 +245,7 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 				return err
 			}
 			commit(true)
-			controller.SetGlobals(next.Globals)
+			controller.SetGlobals(next.Globals, next.Contents)
 			return nil
 		})
 	})

@@ -46,17 +46,14 @@ func (l leaf) unset() bool { return l.value.IsZero() }
 
 // text is its value.
 func (l leaf) text() string {
+	if l.unset() {
+		return "unset"
+	}
 	switch v := l.value.Interface().(type) {
 	case *v1alpha1.Reference:
-		if v == nil || v.File == nil {
-			return ""
-		}
-		return *v.File
+		return deref(v.File)
 	default:
-		switch {
-		case l.value.IsZero():
-			return ""
-		case l.value.Kind() == reflect.Slice:
+		if l.value.Kind() == reflect.Slice {
 			return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
 		}
 		return fmt.Sprint(l.value.Elem().Interface())

@@ -39,7 +39,9 @@ type Loaded struct {
 	Snapshot *snapshot.Snapshot
 	Files    []string // that it was read from
 
-	digest     [sha256.Size]byte
+	digest   [sha256.Size]byte
+	Contents map[string]translate.Content // what references of the globals name
+
 	files      certificates.Files
 	selfSigned bool // a service has a certificate that nobody has configured
 }
@@ -164,7 +166,13 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	out.Settings = l.values(&out.Globals)
 	// Conflicts are looked for even where something else is wrong, among the services that are not.
 	in := translate.Input{Globals: out.Globals, Contents: l.contents(&out.Globals), Services: l.sound}
+	for path, c := range in.Contents {
+		if c.Problem != "" {
+			l.problems = append(l.problems, l.globalProblem(path+".file", c.Problem))
+		}
+	}
 	var found []translate.Problem
+	out.Contents = in.Contents
 	out.Snapshot, found = translate.Translate(in)
 	for _, p := range found {
 		if p.Reference() && o.CheckOnly && l.origins[p.Service].document.object {

@@ -64,7 +64,7 @@ const DefaultRoute = "default"
 // is served.
 func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 	t := &translation{
-		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog)},
+		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog), Tracing: tracing(in), Store: store(in)},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
 		clusters:  map[string]bool{},
 		reported:  map[Problem]bool{},
@@ -145,6 +145,11 @@ func (t *translation) service(index int, in *Service) {
 			service.TrustedProxies = append(service.TrustedProxies, network)
 		}
 	}
+	if s := in.Spec.Sanitize; s != nil {
+		service.Underscores = deref(s.AllowUnderscores)
+		service.KeepSlashes = s.MergeSlashes != nil && !*s.MergeSlashes
+		service.KeepHeaders = s.KeepRequestHeaders
+	}
 	l.Services = append(l.Services, service)
 	for j := range in.Spec.Routes {
 		if r := t.route(index, in, service, l.Address, j); r != nil {
@@ -159,6 +164,7 @@ func (t *translation) service(index int, in *Service) {
 func limits(l v1alpha1.Limits) snapshot.Limits {
 	return snapshot.Limits{
 		MaxConnections: int(*l.MaxConnections),
+		MaxRequests:    int(*l.MaxRequests),
 		MaxRequestLine: int(*l.MaxRequestLineBytes),
 		MaxHeaderBytes: int(*l.MaxHeaderBytes),
 		MaxHeaders:     int(*l.MaxHeaders),

@@ -107,7 +107,7 @@ services:
 		{"7:17", "services[0].upstreams[0]", "must be `host:port`"},
 		{"7:28", "services[0].upstreams[1]", "port must be between 1 and 65535"},
 		{"8:20", "services[0].health_check.timeout_ms", "must be greater than or equal to 1"},
-		{"8:35", "services[0].health_check.type", "must be one of `TCP`, `HTTP`, `Disabled`; did you mean `HTTP`?"},
+		{"8:35", "services[0].health_check.type", "must be one of `TCP`, `HTTP`, `GRPC`, `Disabled`; did you mean `HTTP`?"},
 		{"10:7", "services[0].load_balancing.algorithm", "did you mean `RoundRobin`?"},
 		{"11:5", "services[0].tls_config", "`tls` must be true when `tls_config` is set"},
 		{"12:5", "services[1].name", "duplicate service name `a`; the first is at " + path + ":5:5"},
@@ -182,6 +182,51 @@ var globals = map[string][3]string{ // file, environment, flag
 	"limits.worker_threads":         {"1", "2", "3"},
 	"limits.drain_timeout_secs":     {"51", "52", "53"},
 	"limits.via":                    {"true", "false", "true"},
+	"limits.max_requests":           {"61", "62", "63"},
+	"admin.dashboard":               {"false", "true", "false"},
+	"tracing.otlp_endpoint":         {"http://127.0.0.1:4317", "http://127.0.0.1:4318", "http://127.0.0.1:4319"},
+	"tracing.protocol":              {"GRPC", "HTTP", "GRPC"},
+	"tracing.sample_percent":        {"71", "72", "73"},
+	"tracing.propagation":           {"W3C", "B3", "W3C,B3"},
+	"tracing.ca_ref.file":           {"testdata/a.pem", "testdata/b.pem", "testdata/c.pem"},
+
+	"rate_limit_store.redis_url":         {"redis://127.0.0.1:1", "redis://127.0.0.1:2", "redis://127.0.0.1:3"},
+	"rate_limit_store.password_ref.file": {"testdata/d.txt", "testdata/e.txt", "testdata/f.txt"},
+	"rate_limit_store.ca_ref.file":       {"testdata/a.pem", "testdata/b.pem", "testdata/c.pem"},
+	"rate_limit_store.timeout_ms":        {"81", "82", "83"},
+}
+
+// inYAML spells a global as the file does.
+func inYAML(name, value string) (string, string) {
+	if reference, ok := strings.CutSuffix(name, ".file"); ok {
+		return reference, "{file: " + value + "}"
+	}
+	if name == "propagation" {
+		value = "[" + value + "]"
+	}
+	return name, value
+}
+
+// withFiles makes the files that globals name, and returns the globals with their names.
+func withFiles(t *testing.T) map[string][3]string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"a.pem": harness.NewAuthority(t, "a").PEM, "b.pem": harness.NewAuthority(t, "b").PEM, "c.pem": harness.NewAuthority(t, "c").PEM,
+		"d.txt": "d", "e.txt": "e", "f.txt": "f",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := map[string][3]string{}
+	for key, values := range globals {
+		for i := range values {
+			values[i] = strings.ReplaceAll(values[i], "testdata", dir)
+		}
+		out[key] = values
+	}
+	return out
 }
 
 // settings runs --validate -v and returns each global with its origin.
@@ -203,6 +248,7 @@ func settings(t *testing.T, env []string, arguments ...string) map[string][2]str
 
 func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 	t.Parallel()
+	globals := withFiles(t)
 	var yaml strings.Builder
 	section := ""
 	var env, flags []string
@@ -213,7 +259,7 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 			t.Errorf("the test does not know %s", key)
 		}
 	}
-	for _, top := range []string{"admin", "access_log", "metrics", "limits"} {
+	for _, top := range []string{"admin", "access_log", "metrics", "tracing", "rate_limit_store", "limits"} {
 		for key := range globals {
 			if strings.HasPrefix(key, top+".") {
 				keys = append(keys, key)
@@ -227,7 +273,8 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 			section = top
 		}
 		value := globals[key]
-		fmt.Fprintf(&yaml, "  %s: %s\n", name, value[0])
+		name, first := inYAML(name, value[0])
+		fmt.Fprintf(&yaml, "  %s: %s\n", name, first)
 		env = append(env, "PINGORA_"+strings.ToUpper(strings.ReplaceAll(key, ".", "_"))+"="+value[1])
 		flags = append(flags, "--"+strings.NewReplacer(".", "-", "_", "-").Replace(key)+"="+value[2])
 	}

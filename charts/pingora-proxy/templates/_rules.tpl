@@ -7,7 +7,7 @@
   resources: [proxyservices/status]
   verbs: [patch]
 - apiGroups: [""]
-  resources: [services]
+  resources: [configmaps, services]
   verbs: [get, list, watch]
 {{- if .Values.rbac.secrets }}
 - apiGroups: [""]
