@@ -30,6 +30,12 @@ func (e *encoder) json(x *exchange.Exchange, configHash string) {
 	b = e.appendTime(b, rec.End)
 	b = append(b, `","request_id":"`...)
 	b = appendEscaped(b, x.RequestID)
+	if rec.TraceID != ([16]byte{}) {
+		b = append(b, `","trace_id":"`...)
+		for _, c := range rec.TraceID {
+			b = append(b, hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
 	b = append(b, `","client_ip":"`...)
 	if x.ClientIP.IsValid() {
 		b = x.ClientIP.AppendTo(b)
@@ -93,6 +99,16 @@ func (e *encoder) json(x *exchange.Exchange, configHash string) {
 			b = appendEscaped(b, c.ServerName)
 			b = append(b, '"')
 		}
+	}
+	if user := x.Identity.User; user != "" {
+		b = append(b, `,"user":"`...)
+		b = appendEscaped(b, user)
+		b = append(b, '"')
+	}
+	if rec.RateLimited != "" {
+		b = append(b, `,"rate_limited":"`...)
+		b = appendEscaped(b, rec.RateLimited)
+		b = append(b, '"')
 	}
 	b = append(b, `,"config_hash":"`...)
 	b = appendEscaped(b, configHash)

@@ -48,6 +48,7 @@ type Metrics struct {
 	upstreams           atomic.Pointer[func(yield func(upstream string, healthy bool))]
 	certificates        atomic.Pointer[[]Certificate]
 
+	filters  filterMetrics
 	registry *prometheus.Registry
 	now      func() exchange.Nanos
 	stale    prometheus.Gauge
@@ -64,6 +65,7 @@ func NewMetrics(version string) *Metrics {
 		now:      exchange.Now,
 		routes:   map[routeKey]*RouteMetrics{},
 	}
+	m.filters = newFilterMetrics(m.registry)
 	m.noRoute = &RouteMetrics{metrics: m}
 	m.stale = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: prefix + "config_stale",
