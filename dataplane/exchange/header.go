@@ -12,6 +12,8 @@ type Header struct {
 	extra  []byte // names and values added later, addressed from len(base) on
 	fields []field
 	seen   uint64 // a bit for each named ID that is (or was) present: makes the absent case one test
+
+	underscored bool // the name of a field may have an underscore
 }
 
 type field struct {
@@ -28,6 +30,7 @@ func (h *Header) Reset(base []byte) {
 	h.extra = h.extra[:0]
 	h.fields = h.fields[:0]
 	h.seen = 0
+	h.underscored = false
 }
 
 // Append adds a field whose name and value stand in the base given to Reset. The codec calls it once a line.
@@ -150,6 +153,9 @@ func (h *Header) SetID(id ID, value []byte) {
 
 // Del removes every field of that name, in any case.
 func (h *Header) Del(name string) {
+	if h.underscored {
+		h.delAlike(name)
+	}
 	if id := Lookup(name); id != Other {
 		h.DelID(id)
 		return
@@ -166,6 +172,9 @@ func (h *Header) DelBytes(name []byte) { h.Del(string(name)) }
 
 // DelID removes every field of that ID. It must not be Other.
 func (h *Header) DelID(id ID) {
+	if h.underscored {
+		h.delAlike(names[id])
+	}
 	if h.seen&(1<<id) == 0 {
 		return
 	}

@@ -40,14 +40,17 @@ const upperHex = "0123456789ABCDEF"
 // NormalizePath sets Request.Path from Request.RawPath, and reports whether there is a path to serve; see the function
 // of that name. It does not allocate beyond the exchange's own memory.
 func (x *Exchange) NormalizePath() bool {
-	raw := x.Request.RawPath
-	if pathIsNormal(raw) {
-		x.Request.Path = raw
-		return true
-	}
-	path, ok := normalizeInto(x.Scratch(normalizedSize(raw)), raw)
+	path, ok := x.Normalize(x.Request.RawPath)
 	x.Request.Path = path
 	return ok
+}
+
+// Normalize returns the one form of a path that was changed on its way, as Request.KeepSlashes says; see NormalizePath.
+func (x *Exchange) Normalize(path []byte) (normal []byte, ok bool) {
+	if pathIsNormal(path, x.Request.KeepSlashes) {
+		return path, true
+	}
+	return normalizeInto(x.Scratch(normalizedSize(path)), path, x.Request.KeepSlashes)
 }
 
 // NormalizePath returns the one form of a path that is matched, checked, rewritten and sent (RFC 3986 §6.2.2): escapes
@@ -61,17 +64,26 @@ func (x *Exchange) NormalizePath() bool {
 // invalid escapes and %00, raw backslashes, '#', '?', controls, spaces and non-ASCII bytes, dot segments that lead
 // above the root, and dot segments in disguise: in front of parameters ("/..;/") or beside an escaped slash ("..%2f").
 func NormalizePath(scratch func(n int) []byte, raw []byte) (path []byte, ok bool) {
-	if pathIsNormal(raw) {
+	if pathIsNormal(raw, false) {
 		return raw, true
 	}
 	if scratch == nil {
-		return normalizeInto(make([]byte, normalizedSize(raw)), raw)
+		return normalizeInto(make([]byte, normalizedSize(raw)), raw, false)
 	}
-	return normalizeInto(scratch(normalizedSize(raw)), raw)
+	return normalizeInto(scratch(normalizedSize(raw)), raw, false)
+}
+
+// NormalizeKeepingSlashes is NormalizePath, but that several slashes in a row stay. ".." behind an empty segment is refused
+// then: an origin that merges slashes leaves another segment than one that does not.
+func NormalizeKeepingSlashes(raw []byte) (path []byte, ok bool) {
+	if pathIsNormal(raw, true) {
+		return raw, true
+	}
+	return normalizeInto(make([]byte, normalizedSize(raw)), raw, true)
 }
 
 // pathIsNormal is the fast path. It says no where it would have to think: at any escape, and at a dot behind a slash.
-func pathIsNormal(raw []byte) bool {
+func pathIsNormal(raw []byte, keepSlashes bool) bool {
 	if len(raw) == 0 || raw[0] != '/' {
 		return string(raw) == "*"
 	}
@@ -80,7 +92,7 @@ func pathIsNormal(raw []byte) bool {
 		if class := pathClass[c]; class != pathPlain && class != pathSlash && class != pathParam {
 			return false
 		}
-		if last == '/' && (c == '/' || c == '.') {
+		if last == '/' && (c == '/' && !keepSlashes || c == '.') {
 			return false
 		}
 		last = c
@@ -100,13 +112,14 @@ func normalizedSize(raw []byte) int {
 }
 
 // normalizeInto builds the path in out, which is long enough, segment by segment.
-func normalizeInto(out, raw []byte) (path []byte, ok bool) {
+func normalizeInto(out, raw []byte, keepSlashes bool) (path []byte, ok bool) {
 	if len(raw) == 0 || raw[0] != '/' {
 		return nil, false
 	}
 	out = out[:0]
 	for i := 0; i < len(raw); {
-		for i < len(raw) && raw[i] == '/' {
+		i++
+		for !keepSlashes && i < len(raw) && raw[i] == '/' {
 			i++
 		}
 		start := len(out)
@@ -142,7 +155,7 @@ func normalizeInto(out, raw []byte) (path []byte, ok bool) {
 		case suspect && hidesDots(segment):
 			return nil, false
 		case string(segment) == "..":
-			if start == 0 {
+			if start == 0 || out[start-1] == '/' {
 				return nil, false
 			}
 			out = out[:bytes.LastIndexByte(out[:start], '/')]

@@ -198,3 +198,66 @@ func BenchmarkNormalizePath(b *testing.B) {
 		})
 	}
 }
+
+func TestNormalizeKeepingSlashes(t *testing.T) {
+	for _, test := range []struct{ raw, want string }{
+		{"/", "/"},
+		{"*", "*"},
+		{"//", "//"},
+		{"//a///b//", "//a///b//"},
+		{"/a//./b", "/a//b"},
+		{"/a//b/../c", "/a//c"},
+		{"/.//b", "//b"},
+		{"/a/..//b", "//b"},
+		{"/a//%7e", "/a//~"},
+		{"/a//b/.", "/a//b/"},
+		{"/a//b/..", "/a//"},
+		{"/a/%2f/b", "/a/%2F/b"},
+	} {
+		got, ok := NormalizeKeepingSlashes([]byte(test.raw))
+		if !ok || string(got) != test.want {
+			t.Errorf("%s: %q, %v; want %q", test.raw, got, ok, test.want)
+		}
+	}
+	for _, raw := range []string{"/a//../b", "//..", "//../", "/a//%2e%2e", "/a//x/../../b", "/..", "/a//..;/b", "", "a//b", "/a//\\"} {
+		if got, ok := NormalizeKeepingSlashes([]byte(raw)); ok {
+			t.Errorf("%s: %q; want it refused", raw, got)
+		}
+	}
+}
+
+func TestExchangeKeepsSlashes(t *testing.T) {
+	for keep, want := range map[bool]string{false: "/a/b", true: "/a//b"} {
+		x := Exchange{Request: Request{RawPath: []byte("/x/..//a//b"), KeepSlashes: keep}}
+		if keep {
+			x.Request.RawPath = []byte("/a/.//b")
+		}
+		if !x.NormalizePath() || string(x.Request.Path) != want {
+			t.Errorf("keep %v: %q, want %q", keep, x.Request.Path, want)
+		}
+	}
+}
+
+// FuzzNormalizeKeepingSlashes: the form is stable, and merging its slashes gives what merging them at first gives.
+func FuzzNormalizeKeepingSlashes(f *testing.F) {
+	for _, s := range []string{"/a//../b", "//", "/a/.//b", "/a//b/..", "/%2e//%2F/..", "/a;x//b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		kept, ok := NormalizeKeepingSlashes([]byte(raw))
+		if !ok {
+			return
+		}
+		again, ok := NormalizeKeepingSlashes(kept)
+		if !ok || !bytes.Equal(again, kept) {
+			t.Fatalf("%q: %q, and again %q, %v", raw, kept, again, ok)
+		}
+		merged, ok := NormalizePath(nil, []byte(raw))
+		if !ok {
+			t.Fatalf("%q: %q with its slashes, refused without them", raw, kept)
+		}
+		if also, ok := NormalizePath(nil, kept); !ok || !bytes.Equal(also, merged) {
+			t.Errorf("%q: %q of the form with all slashes, else %q", raw, also, merged)
+		}
+	})
+}

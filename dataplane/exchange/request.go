@@ -78,8 +78,11 @@ type Request struct {
 	Path       []byte // the normalised path: what is matched, rewritten and sent
 	Query      []byte // what follows '?', without it
 	HasQuery   bool   // there was a '?', perhaps with nothing behind it
-	Header     Header
-	Trailer    Header // filled in when Body has ended
+
+	KeepSlashes bool // several slashes in a row stay in Path
+
+	Header  Header
+	Trailer Header // filled in when Body has ended
 
 	ContentLength int64 // bytes of the body; -1 where only its end tells
 	Body          Body  // nil where there is none

@@ -116,6 +116,7 @@ func rewriteConfig(l *list, f *v1alpha1.RewriteFilter) rewrite.Config {
 		Path:          deref(f.Path),
 		Patterns:      patterns(l.Snapshot),
 		Host:          deref(f.Host),
+		KeepSlashes:   l.Snapshot.Service.KeepSlashes,
 	}
 }
 

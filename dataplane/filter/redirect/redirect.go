@@ -100,7 +100,7 @@ func (f *redirect) Request(x *exchange.Exchange) filter.Verdict {
 	case f.path != nil:
 		path = f.path
 	case f.captures != nil:
-		normal, ok := exchange.NormalizePath(x.Scratch, f.captures.Append(nil, path))
+		normal, ok := x.Normalize(f.captures.Append(nil, path))
 		if !ok {
 			x.Answer(400, exchange.BadRequest)
 			return filter.Respond
@@ -119,7 +119,7 @@ func (f *redirect) Request(x *exchange.Exchange) filter.Verdict {
 }
 
 // location builds the absolute address (RFC 9110 §10.2.2). Where the client named no host and none is configured, it
-// is a path alone, which cannot be taken for a host: a normalised path has no two slashes at its start.
+// is a path alone, which must not be taken for a host: it has no two slashes at its start.
 func (f *redirect) location(x *exchange.Exchange, path []byte) []byte {
 	scheme, authority := clientView(x)
 	host, port := exchange.SplitPort(authority)
@@ -147,6 +147,9 @@ func (f *redirect) location(x *exchange.Exchange, path []byte) []byte {
 			out = append(out, ':')
 			out = append(out, port...)
 		}
+	}
+	for len(out) == 0 && len(path) > 1 && path[1] == '/' { // where slashes are kept
+		path = path[1:]
 	}
 	if len(path) == 0 {
 		out = append(out, '/')

@@ -16,11 +16,13 @@ type Config struct {
 	Path          string   `outline:"show"` // the whole path; $1 is a group of Patterns
 	Patterns      []string `outline:"show"` // the regular expressions that the route's paths are matched with, in their order
 	Host          string   `outline:"show"` // with or without a port
+	KeepSlashes   bool     // several slashes in a row stay
 }
 
 // Key implements filter.Config.
 func (c Config) Key() string {
-	return fmt.Sprintf("rewrite %q prefix %q path %q patterns %q host %q", c.Owner, c.ReplacePrefix, c.Path, c.Patterns, c.Host)
+	return fmt.Sprintf("rewrite %q prefix %q path %q patterns %q host %q slashes %t",
+		c.Owner, c.ReplacePrefix, c.Path, c.Patterns, c.Host, c.KeepSlashes)
 }
 
 // Validate says what keeps New from working.
@@ -44,7 +46,7 @@ func (c Config) build() (*rewrite, error) {
 	case c.ReplacePrefix != "" && c.Path != "":
 		return nil, errors.New("set `replace_prefix` or `path`, not both")
 	case c.ReplacePrefix != "":
-		path, err := configuredPath(c.ReplacePrefix)
+		path, err := configuredPath(c.ReplacePrefix, c.KeepSlashes)
 		if err != nil {
 			return nil, fmt.Errorf("replace_prefix: %w", err)
 		}
@@ -58,7 +60,7 @@ func (c Config) build() (*rewrite, error) {
 		if err != nil {
 			return nil, fmt.Errorf("path: %w", err)
 		}
-		path, err := configuredPath(string(captures.Append(nil, nil)))
+		path, err := configuredPath(string(captures.Append(nil, nil)), c.KeepSlashes)
 		if err != nil {
 			return nil, fmt.Errorf("path: %w", err)
 		}
@@ -84,11 +86,14 @@ func (c Config) build() (*rewrite, error) {
 }
 
 // configuredPath is the normal form of a path in the configuration.
-func configuredPath(s string) ([]byte, error) {
+func configuredPath(s string, keepSlashes bool) ([]byte, error) {
 	if s == "" || s[0] != '/' {
 		return nil, errors.New("must start with '/'")
 	}
 	path, ok := exchange.NormalizePath(nil, []byte(s))
+	if keepSlashes {
+		path, ok = exchange.NormalizeKeepingSlashes([]byte(s))
+	}
 	if !ok {
 		return nil, errors.New("must be a path: no '?', '#', backslash, space or invalid escape, and no way above the root")
 	}
@@ -124,7 +129,7 @@ func (f *rewrite) Request(x *exchange.Exchange) filter.Verdict {
 	default:
 		return filter.Continue
 	}
-	path, ok := exchange.NormalizePath(x.Scratch, r.Path)
+	path, ok := x.Normalize(r.Path)
 	if !ok {
 		x.Answer(400, exchange.BadRequest)
 		return filter.Respond

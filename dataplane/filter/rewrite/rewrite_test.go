@@ -157,7 +157,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	full := Config{Owner: "o", ReplacePrefix: "/p", Path: "/x", Patterns: []string{"a", "b"}, Host: "h"}
+	full := Config{Owner: "o", ReplacePrefix: "/p", Path: "/x", Patterns: []string{"a", "b"}, Host: "h", KeepSlashes: true}
 	v := reflect.ValueOf(full)
 	for i := range v.NumField() {
 		changed := full
