@@ -205,7 +205,8 @@ func (c *conn) serveOne() {
 	c.timer.Set(0)
 	c.first, c.probed, c.responded, c.continued = false, false, false, false
 	w.start += c.headSize
-	if x.Request.ContentLength != 0 {
+	hasBody := x.Request.ContentLength != 0 // what a filter puts in its place may have none
+	if hasBody {
 		c.body.reset(w, x)
 		x.Request.Body = &c.body
 	}
@@ -214,7 +215,7 @@ func (c *conn) serveOne() {
 	if !c.responded {
 		c.closing = true
 	}
-	if x.Request.ContentLength != 0 {
+	if hasBody {
 		if !c.body.settle() {
 			c.closing, c.linger = true, true
 		}

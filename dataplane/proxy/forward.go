@@ -90,7 +90,7 @@ func (p *Proxy) attempt(
 // clientFault reports whether the client, and not the endpoint, ended an upload.
 func clientFault(reason exchange.Reason) bool {
 	switch reason {
-	case exchange.ClientReset, exchange.RequestTimeout, exchange.BadRequest, exchange.HeaderTooLarge:
+	case exchange.ClientReset, exchange.RequestTimeout, exchange.BadRequest, exchange.HeaderTooLarge, exchange.BodyTooLarge:
 		return true
 	}
 	return false
@@ -101,7 +101,7 @@ func clientFault(reason exchange.Reason) bool {
 func retryable(x *exchange.Exchange, s *snapshot.Route, failure *exchange.Failure) bool {
 	r := &x.Request
 	if failure == nil {
-		return len(s.Retry.Codes) > 0 && r.Method.Idempotent() && r.Body == nil && slices.Contains(s.Retry.Codes, x.Response.Status)
+		return len(s.Retry.Codes) > 0 && r.Method.Idempotent() && again(r.Body) && slices.Contains(s.Retry.Codes, x.Response.Status)
 	}
 	switch failure.Reason {
 	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamTLS, exchange.AddressNotAllowed, exchange.UpstreamReset,
@@ -109,6 +109,12 @@ func retryable(x *exchange.Exchange, s *snapshot.Route, failure *exchange.Failur
 		return !failure.BodyRead && (!failure.Sent || r.Method.Idempotent())
 	}
 	return false
+}
+
+// again reports whether a body can be sent once more: there is none, or it lies in memory.
+func again(body exchange.Body) bool {
+	_, ok := body.(*exchange.Bytes)
+	return ok || body == nil
 }
 
 // answerFailure makes the answer of a request that no endpoint answered.
@@ -123,6 +129,8 @@ func answerFailure(x *exchange.Exchange, failure *exchange.Failure) {
 		status = 400
 	case exchange.HeaderTooLarge:
 		status = 431
+	case exchange.BodyTooLarge:
+		status = 413
 	case exchange.ClientReset:
 		x.ResetResponse()
 		x.Response.Status, x.Record.Reason = statusClientGone, exchange.ClientReset

@@ -127,7 +127,7 @@ func TestIdentity(t *testing.T) {
 	}
 	for _, tt := range tests {
 		x, _ := newExchange(tt.peer, tt.fields...)
-		identify(x, trusted)
+		identify(x, &snapshot.Service{TrustedProxies: trusted})
 		addForwarding(x, &Configuration{})
 		h := &x.Request.Header
 		if x.ClientIP.String() != tt.client {
@@ -154,7 +154,7 @@ func TestForwarded(t *testing.T) {
 		{"2001:db8::1", `for="[2001:db8::1]";host="example.com";proto=http`},
 	} {
 		x, _ := newExchange(tt.peer, "Forwarded: for=1.1.1.1")
-		identify(x, trusted)
+		identify(x, &snapshot.Service{TrustedProxies: trusted})
 		addForwarding(x, &Configuration{Via: true})
 		h := &x.Request.Header
 		if got := string(h.Value(exchange.Forwarded)); got != tt.want {
@@ -202,6 +202,10 @@ func TestRetryable(t *testing.T) {
 				t.Errorf("%s, %v: retryable %t, want %t", tt.name, m, got, want)
 			}
 			x.Request.Body = new(exchange.Bytes)
+			if got := retryable(x, s, tt.failure); got != want {
+				t.Errorf("%s, %v with a body in memory: retryable %t, want %t", tt.name, m, got, want)
+			}
+			x.Request.Body = exchange.Wrapper{Body: new(exchange.Bytes)}
 			if tt.failure == nil && retryable(x, s, nil) {
 				t.Errorf("%s, %v: retryable though its body was sent", tt.name, m)
 			}
@@ -214,6 +218,7 @@ func TestAnswerFailure(t *testing.T) {
 		exchange.ConnectFailed: 502, exchange.UpstreamReset: 502, exchange.UpstreamProtocol: 502,
 		exchange.ConnectTimeout: 504, exchange.UpstreamTimeout: 504,
 		exchange.RequestTimeout: 408, exchange.BadRequest: 400, exchange.HeaderTooLarge: 431, exchange.ClientReset: 499,
+		exchange.BodyTooLarge: 413,
 	} {
 		x, _ := newExchange("192.0.2.1")
 		answerFailure(x, &exchange.Failure{Reason: reason})

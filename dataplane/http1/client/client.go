@@ -191,6 +191,9 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 	}
 	c.timer.Set(t.Deadline)
 	r := &x.Request
+	if b, ok := r.Body.(*exchange.Bytes); ok {
+		b.Rewind() // another try may have sent it
+	}
 	framing := codec.NoBody
 	if r.Body != nil {
 		framing = codec.LengthBody
@@ -219,7 +222,8 @@ func (c *Conn) give(err *Error) error {
 	}
 	e.Sent = c.sent
 	c.finish(false) // waits for the upload: BytesIn is settled behind it
-	e.BodyRead = c.x.Record.BytesIn > 0
+	_, again := c.x.Request.Body.(*exchange.Bytes)
+	e.BodyRead = c.x.Record.BytesIn > 0 && !again
 	return e
 }
 
@@ -500,13 +504,14 @@ func (c *Conn) fail(reason exchange.Reason, err error) {
 }
 
 // failBody fails with what went wrong on the client's side of an upload.
-func (c *Conn) failBody(err error) {
-	reason := exchange.ClientReset
-	var head *codec.HeadError
-	if errors.As(err, &head) {
-		reason = head.Reason
+func (c *Conn) failBody(err error) { c.err = &Error{Reason: bodyReason(err), Err: err} }
+
+func bodyReason(err error) exchange.Reason {
+	var failure *exchange.Failure
+	if errors.As(err, &failure) {
+		return failure.Reason
 	}
-	c.err = &Error{Reason: reason, Err: err}
+	return exchange.ClientReset
 }
 
 // Release implements exchange.Stream.

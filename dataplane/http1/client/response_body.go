@@ -175,7 +175,9 @@ func (b *responseBody) fill(p []byte) (int, error) {
 // Failed implements wire.Spliceable: the body was cut off.
 func (b *responseBody) Failed(err error) error {
 	reason := exchange.UpstreamTruncated
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if failed := b.c.upload.clientFault(); failed != nil {
+		reason = bodyReason(failed)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		reason = exchange.UpstreamIdle
 	}
 	b.err = &Error{Reason: reason, Sent: true, Err: err}

@@ -1,6 +1,10 @@
 package codec
 
-import "github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+import (
+	"errors"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
 
 // HeadError refuses a head or a chunked body. The connection it came on is out of step: it must be closed.
 type HeadError struct {
@@ -11,6 +15,11 @@ type HeadError struct {
 
 // Error implements error.
 func (e *HeadError) Error() string { return "http1: " + e.Detail }
+
+// Unwrap says the same in the words of those who know no codec.
+func (e *HeadError) Unwrap() error {
+	return &exchange.Failure{Reason: e.Reason, Err: errors.New(e.Detail)}
+}
 
 // A refusal is a HeadError for either side, made once, so that refusing costs an attacker's requests no allocation.
 type refusal struct{ request, response HeadError }
