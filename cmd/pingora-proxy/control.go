@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/admin"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/admin/outline"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -21,19 +24,26 @@ type control struct {
 	admin   *admin.Server
 	prom    *admin.Server
 	pprof   atomic.Bool
+	page    atomic.Bool // the status page answers
+	viewer  admin.Viewer
+	salt    []byte // of the digests that stand for secrets
 
-	mu     sync.Mutex
-	failed string // why the last reload was refused
-	at     time.Time
-	kept   time.Time // when what serves was written to the last good file; zero: it is the cluster's
+	mu       sync.Mutex
+	settings []standalone.Setting
+	failed   string // why the last reload was refused
+	at       time.Time
+	kept     time.Time // when what serves was written to the last good file; zero: it is the cluster's
 }
 
 func newControl(p *process, level *telemetry.Level, source string) *control {
 	if source == "" {
 		source = "command line"
 	}
-	c := &control{plane: p.plane, metrics: p.metrics, started: time.Now(), source: source}
-	o := admin.Options{Log: p.log.WithName("admin"), State: c, Level: level, Metrics: p.metrics, Pprof: c.pprof.Load}
+	c := &control{plane: p.plane, metrics: p.metrics, started: time.Now(), source: source, salt: make([]byte, 16)}
+	_, _ = rand.Read(c.salt) // never fails
+	o := admin.Options{
+		Log: p.log.WithName("admin"), State: c, Level: level, Metrics: p.metrics, Pprof: c.pprof.Load, Dashboard: c.page.Load,
+	}
 	c.admin, c.prom = admin.NewAdmin(o), admin.NewMetrics(o)
 	return c
 }
@@ -54,6 +64,10 @@ func (c *control) prepare(next *standalone.Loaded) (commit func(ok bool), err er
 		commitMetrics(ok)
 		if ok {
 			c.pprof.Store(*next.Globals.Admin.Pprof)
+			c.page.Store(*next.Globals.Admin.Dashboard)
+			c.mu.Lock()
+			c.settings = next.Settings
+			c.mu.Unlock()
 		}
 	}, nil
 }
@@ -142,6 +156,42 @@ func (c *control) Config() admin.Config {
 		config.LastError, config.LastErrorAt = c.failed, &failedAt
 	}
 	return config
+}
+
+// Status implements admin.State.
+func (c *control) Status() admin.Status {
+	snapshot, _ := c.plane.Snapshot()
+	status := c.viewer.Status(snapshot, c.plane.Clusters(), c.metrics)
+	status.Overview, status.Config = c.Overview(), c.Config()
+	d := status.Config.Snapshot
+	status.Config.Snapshot, status.Listeners, status.Services = nil, d.Listeners, d.Services
+	return status
+}
+
+// Outline implements admin.State.
+func (c *control) Outline() admin.Outline {
+	snapshot, _ := c.plane.Snapshot()
+	c.mu.Lock()
+	settings := c.settings
+	c.mu.Unlock()
+	return outlineOf(snapshot, settings, c.salt)
+}
+
+// outlineOf writes a configuration down for a comparison.
+func outlineOf(s *snapshot.Snapshot, settings []standalone.Setting, salt []byte) admin.Outline {
+	o := admin.Outline{Hash: s.Hash, Salt: salt, Settings: []admin.Setting{}, Parts: outline.Of(s, salt)}
+	for _, set := range settings {
+		o.Settings = append(o.Settings, admin.Setting{
+			Key: set.Key, Variable: set.Variable, Value: outline.Public(set.Value, salt), From: string(set.From),
+		})
+	}
+	return o
+}
+
+// Explain implements admin.State.
+func (c *control) Explain(q admin.Question) (*admin.Explanation, error) {
+	snapshot, _ := c.plane.Snapshot()
+	return admin.Explain(snapshot, c.plane.Clusters(), c.plane.Bound, q)
 }
 
 func (c *control) describe() *admin.Snapshot {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -55,6 +56,19 @@ func (f *fixed) Config() Config {
 	return Config{Hash: "9f3c", Source: "config/default.yaml", LoadedAt: time.Unix(1_700_000_000, 0).UTC(), LastError: "bad"}
 }
 
+func (f *fixed) Status() Status {
+	return Status{Overview: f.Overview(), Config: f.Config(), Listeners: f.Listeners(), Services: f.Services(), Routes: []RouteRow{}}
+}
+
+func (f *fixed) Outline() Outline { return Outline{Hash: "9f3c", Salt: []byte("salt")} }
+
+func (f *fixed) Explain(q Question) (*Explanation, error) {
+	if q.URL == "" {
+		return nil, errors.New("no URL")
+	}
+	return &Explanation{Method: q.Method, URL: q.URL, Listener: q.Listener, Notes: q.Headers}, nil
+}
+
 // A process log that a test reads.
 type output struct {
 	mu   sync.Mutex
@@ -77,6 +91,7 @@ type rig struct {
 	options Options
 	state   *fixed
 	pprof   atomic.Bool
+	page    atomic.Bool
 	log     *output
 }
 
@@ -89,7 +104,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.options = Options{Log: log, State: r.state, Level: level, Metrics: telemetry.NewMetrics("test"), Pprof: r.pprof.Load}
+	r.options = Options{Log: log, State: r.state, Level: level, Metrics: telemetry.NewMetrics("test"), Pprof: r.pprof.Load, Dashboard: r.page.Load}
 	return r
 }
 
@@ -160,6 +175,9 @@ func TestAdminEndpoints(t *testing.T) {
 			`"consecutive_failures":0,"in_flight":0,"idle_connections":0,"requests":0}]}`,
 		"/api/v1/config":   `{"hash":"9f3c","source":"config/default.yaml","loaded_at":"2023-11-14T22:13:20Z","last_error":"bad","snapshot":null}`,
 		"/api/v1/loglevel": `{"level":"info"}`,
+		"/api/v1/snapshot": `{"hash":"9f3c","salt":"c2FsdA==","settings":null,"parts":null}`,
+		"/api/v1/explain?url=http://a/&header=A:+1&header=B:+2&listener=:80": `{"method":"GET","url":"http://a/","listener":":80",` +
+			`"outcome":"","candidates":null,"notes":["A: 1","B: 2"]}`,
 	} {
 		t.Run(path, func(t *testing.T) {
 			status, header, body := ask(t, address, "GET", path, "")

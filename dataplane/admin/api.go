@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/admin/page"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -31,18 +33,21 @@ type Options struct {
 	Level   *telemetry.Level
 	Metrics *telemetry.Metrics
 	Pprof   func() bool // whether /debug/pprof answers now; nil: never
+
+	Dashboard func() bool // whether the status page answers now; nil: never
 }
 
 // A service answers for the paths of one of the two servers.
 type service struct {
 	Options
+	page page.Page
 	gets map[string]func(w http.ResponseWriter, r *http.Request) // by path, to GET and HEAD
 	puts map[string]func(w http.ResponseWriter, r *http.Request) // by path, to PUT
 }
 
 // NewAdmin returns the server of the admin API.
 func NewAdmin(o Options) *Server {
-	a := &service{Options: o}
+	a := &service{Options: o, page: page.New()}
 	state := o.State
 	a.gets = map[string]func(http.ResponseWriter, *http.Request){
 		"/healthz": a.live,
@@ -77,6 +82,12 @@ func NewAdmin(o Options) *Server {
 		},
 		// The configuration that serves: where it came from, its hash, why the last reload failed, and what it says.
 		"/api/v1/config": func(w http.ResponseWriter, _ *http.Request) { reply(w, state.Config()) },
+		// Everything at once, as the status page shows it.
+		"/api/v1/status": func(w http.ResponseWriter, _ *http.Request) { reply(w, state.Status()) },
+		// The whole configuration as a tree, with digests in place of secrets.
+		"/api/v1/snapshot": func(w http.ResponseWriter, _ *http.Request) { reply(w, state.Outline()) },
+		// ?method=GET&url=https://…&header=Name:+value&listener=…: what would become of a request.
+		"/api/v1/explain": a.explain,
 		// {"level": "info"}: what the process log shows.
 		"/api/v1/loglevel": func(w http.ResponseWriter, _ *http.Request) { reply(w, logLevel{o.Level.Get()}) },
 	}
@@ -93,7 +104,7 @@ func NewAdmin(o Options) *Server {
 // NewMetrics returns the server of /metrics, /livez and /readyz.
 func NewMetrics(o Options) *Server {
 	m := &service{Options: o}
-	m.Pprof = nil
+	m.Pprof, m.Dashboard = nil, nil
 	m.gets = map[string]func(http.ResponseWriter, *http.Request){
 		"/livez":   m.live,
 		"/readyz":  m.ready,
@@ -110,6 +121,9 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	get, put := s.gets[r.URL.Path], s.puts[r.URL.Path]
+	if r.URL.Path == "/" && s.Dashboard != nil && s.Dashboard() {
+		get = s.dashboard
+	}
 	if get == nil && s.Pprof != nil && s.Pprof() {
 		get = profile(r.URL.Path)
 	} else {
@@ -143,6 +157,29 @@ func (s *service) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	text(w, "ok\n")
+}
+
+// dashboard answers with the status page.
+func (s *service) dashboard(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Security-Policy", s.page.Policy)
+	w.Header().Set("Referrer-Policy", "no-referrer")
+	w.Header().Set("X-Frame-Options", "DENY")
+	w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(s.page.HTML)
+}
+
+// explain says what would become of a request.
+func (s *service) explain(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	answer, err := s.State.Explain(Question{
+		Method: cmp.Or(q.Get("method"), http.MethodGet), URL: q.Get("url"), Headers: q["header"], Listener: q.Get("listener"),
+	})
+	if err != nil {
+		problem(w, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	reply(w, answer)
 }
 
 type logLevel struct {

@@ -94,7 +94,7 @@ func Describe(s *snapshot.Snapshot, clusters []upstream.ClusterStatus, bound fun
 		counts[c.Service] = n
 	}
 	for _, l := range s.Listeners {
-		listener := Listener{Address: l.Address, Services: []string{}}
+		listener := Listener{Address: l.Address, TLS: l.TLS, Services: []string{}}
 		if bound != nil {
 			listener.Bound = bound(l.Address)
 		}
@@ -114,6 +114,14 @@ func Describe(s *snapshot.Snapshot, clusters []upstream.ClusterStatus, bound fun
 				service.TrustedProxies = append(service.TrustedProxies, prefix.String())
 			}
 			d.Services = append(d.Services, service)
+		}
+		for _, stream := range l.Streams {
+			name := path.Join(stream.Namespace, stream.Name)
+			listener.Services = append(listener.Services, name)
+			d.Services = append(d.Services, Service{
+				Namespace: stream.Namespace, Name: stream.Name, Protocol: "TCP", Listener: l.Address,
+				Hosts: append([]string{}, stream.Hosts...), Endpoints: counts[name],
+			})
 		}
 		d.Listeners = append(d.Listeners, listener)
 	}
@@ -144,25 +152,29 @@ func describeRoute(l *snapshot.Listener, r *snapshot.Route) Route {
 		route.Hosts = append(route.Hosts, r.Service.Hosts...)
 	}
 	for _, m := range r.Matches {
-		route.Matches = append(route.Matches, Match{
-			PathType: name(m.PathType, "Prefix", "Exact", "Regex"), Path: cmp.Or(m.Path, "/"), Methods: m.Methods,
-			Headers: names(m.Headers), Query: names(m.Query),
-		})
+		route.Matches = append(route.Matches, describeMatch(&m))
 	}
 	for _, f := range r.Filters {
 		route.Filters = append(route.Filters, kind(f))
 	}
 	for _, c := range r.Clusters {
-		route.Clusters = append(route.Clusters, RouteCluster(c))
+		route.Clusters = append(route.Clusters, RouteCluster{Cluster: c.Cluster, Weight: c.Weight, Backup: c.Backup})
 	}
 	return route
 }
 
+func describeMatch(m *snapshot.Match) Match {
+	return Match{
+		PathType: name(m.PathType, "Prefix", "Exact", "Regex"), Path: cmp.Or(m.Path, "/"), Methods: m.Methods,
+		Headers: names(m.Headers), Query: names(m.Query),
+	}
+}
+
 func describeCluster(c *snapshot.Cluster) Cluster {
 	cluster := Cluster{
-		ID: c.ID, Service: c.Service, Algorithm: name(c.Algorithm, "RoundRobin", "LeastRequest", "Random"),
+		ID: c.ID, Service: c.Service, Algorithm: name(c.Algorithm, "RoundRobin", "LeastRequest", "Random", "ConsistentHash"),
 		Health: HealthCheck{
-			Type: name(c.Health.Type, "TCP", "HTTP", "Disabled"), TimeoutMS: c.Health.Timeout.Milliseconds(),
+			Type: name(c.Health.Type, "TCP", "HTTP", "Disabled", "GRPC"), TimeoutMS: c.Health.Timeout.Milliseconds(),
 			IntervalMS: c.Health.Interval.Milliseconds(), Path: c.Health.Path, Host: c.Health.Host,
 			HealthyThreshold: c.Health.HealthyThreshold, UnhealthyThreshold: c.Health.UnhealthyThreshold,
 		},

@@ -16,6 +16,12 @@ type State interface {
 	Routes() []Route
 	Endpoints() []Endpoint
 	Config() Config
+	// Status is everything at once, for the status page.
+	Status() Status
+	// Outline is the configuration that serves, for a comparison.
+	Outline() Outline
+	// Explain says what would become of a request. An error says what is wrong with the question.
+	Explain(q Question) (*Explanation, error)
 }
 
 // An Overview is the process in figures.
@@ -44,13 +50,15 @@ type EndpointCount struct {
 type Listener struct {
 	Address  string   `json:"address"`         // as configured
 	Bound    string   `json:"bound,omitempty"` // with the port that was chosen for port 0
-	Services []string `json:"services"`        // namespace/name, or name
+	TLS      bool     `json:"tls,omitempty"`
+	Services []string `json:"services"` // namespace/name, or name
 }
 
 // A Service is one entry of the configuration.
 type Service struct {
 	Namespace      string        `json:"namespace,omitempty"`
 	Name           string        `json:"name"`
+	Protocol       string        `json:"protocol,omitempty"` // TCP; none: HTTP
 	Listener       string        `json:"listener"`
 	Hosts          []string      `json:"hosts"` // none: every host
 	HealthPath     string        `json:"health_path,omitempty"`
