@@ -98,7 +98,7 @@ func (c *Cluster) Update(s *snapshot.Cluster) {
 	if !dial.Same(old, s) {
 		c.way.Store(dial.New(s))
 		for _, m := range c.set.Load().members {
-			m.endpoint.idle.renew()
+			m.endpoint.renewConns()
 		}
 	}
 	var events []event
@@ -166,7 +166,7 @@ func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 	}
 	c.mu.Unlock()
 	for _, e := range removed {
-		e.idle.close()
+		e.closeConns()
 	}
 	c.owner.emit(events)
 }
@@ -237,6 +237,6 @@ func (c *Cluster) close() {
 	}
 	c.mu.Unlock()
 	for _, m := range members {
-		m.endpoint.idle.close()
+		m.endpoint.closeConns()
 	}
 }

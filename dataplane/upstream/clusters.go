@@ -86,6 +86,7 @@ func (cs *Clusters) sweep() {
 	for _, c := range cs.All() {
 		for _, m := range c.set.Load().members {
 			m.endpoint.idle.sweep(round, age)
+			m.endpoint.streams.Sweep(age)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	multiplexed "github.com/pingora-proxy/pingora-proxy/dataplane/http2/client"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -15,6 +16,7 @@ type Endpoint struct {
 	addr    netip.AddrPort
 	cluster *Cluster
 	idle    pool
+	streams multiplexed.Pool // of connections over HTTP/2
 
 	inFlight  atomic.Int64
 	requests  atomic.Uint64
@@ -40,6 +42,7 @@ type lastError struct {
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 	e := &Endpoint{addr: addr, cluster: c}
 	e.idle.most, e.idle.done = c.owner.options.MaxIdle, e.done
+	e.prepareStreams()
 	return e
 }
 
@@ -92,7 +95,7 @@ func (e *Endpoint) setHealth(healthy bool, reason string) []event {
 	return append(e.healthChanged(healthy, reason), e.cluster.refresh()...)
 }
 
-// remove ends the endpoint's states; its requests in flight go on. The caller holds cluster.mu and closes e.idle then.
+// remove ends the endpoint's states; its requests in flight go on. The caller holds cluster.mu and calls closeConns then.
 func (e *Endpoint) remove() {
 	e.gone = true
 	e.stopEjection()

@@ -30,6 +30,12 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 	e.requests.Add(1)
 	e.inFlight.Add(1)
 	x.Record.Upstream, x.Record.Connect = e.addr, 0
+	if way := e.cluster.way.Load(); way.HTTP2() {
+		if err := e.stream(x, t, way); !errors.Is(err, errOtherWay) {
+			return err
+		}
+		e.inFlight.Add(1)
+	}
 	try := client.Try{Deadline: t.Deadline, Idle: t.Idle}
 	mark := e.idle.mark.Load() // before the way: a connection of an older one is never kept
 	way := e.cluster.way.Load()
@@ -115,19 +121,28 @@ const probeIdle = time.Hour
 // Probe is RoundTrip on a connection of its own, which counts as no request and is closed afterwards, at the latest
 // when ctx ends. The caller releases the response's Stream before it cancels ctx.
 func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
-	nc, err := e.opener().Open(ctx, e.cluster.way.Load(), e.addr, dial.Purpose{HTTP: true})
+	way := e.cluster.way.Load()
+	nc, err := e.opener().Open(ctx, way, e.addr, dial.Purpose{HTTP: true})
 	if err != nil {
 		return err
 	}
+	if way.HTTP2() {
+		err = e.probeStream(ctx, nc, x)
+	} else {
+		err = e.probeConn(ctx, nc, x)
+	}
+	if err != nil && ctx.Err() != nil {
+		return &exchange.Failure{Reason: exchange.UpstreamTimeout, Sent: true, Err: ctx.Err()}
+	}
+	return err
+}
+
+func (e *Endpoint) probeConn(ctx context.Context, nc net.Conn, x *exchange.Exchange) error {
 	// The connection is closed under the round trip: the sweeper that ends overdue ones comes too seldom for short checks.
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	conn := e.newConn(nc, 0, func(c *client.Conn, _ bool) {
 		stop()
 		c.Close()
 	})
-	err = conn.RoundTrip(x, client.Try{Idle: probeIdle})
-	if err != nil && ctx.Err() != nil {
-		return &exchange.Failure{Reason: exchange.UpstreamTimeout, Sent: true, Err: ctx.Err()}
-	}
-	return err
+	return conn.RoundTrip(x, client.Try{Idle: probeIdle})
 }
