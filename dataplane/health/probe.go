@@ -22,6 +22,7 @@ type probe struct {
 	endpoint *upstream.Endpoint
 	settings upstream.HealthCheck
 	x        exchange.Exchange
+	body     exchange.Bytes
 }
 
 func newProbe(e *upstream.Endpoint, settings upstream.HealthCheck) *probe {
@@ -53,8 +54,16 @@ func (p *probe) askWithin(ctx context.Context) error {
 	}
 	x := &p.x
 	x.Reset()
-	p.fill(&x.Request)
 	x.Downstream = nobody{}
+	if p.settings.Type == upstream.CheckGRPC {
+		p.fillGRPC(&x.Request)
+		if err := p.endpoint.Probe(ctx, x); err != nil {
+			return err
+		}
+		defer x.ResetResponse()
+		return p.judgeGRPC()
+	}
+	p.fill(&x.Request)
 	if err := p.endpoint.Probe(ctx, x); err != nil {
 		return err
 	}

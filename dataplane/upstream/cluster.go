@@ -20,6 +20,7 @@ const (
 	CheckTCP      = snapshot.CheckTCP
 	CheckHTTP     = snapshot.CheckHTTP
 	CheckDisabled = snapshot.CheckDisabled
+	CheckGRPC     = snapshot.CheckGRPC
 )
 
 // A Cluster is a set of endpoints and how to balance over them. It lives for as long as its ID stands in the

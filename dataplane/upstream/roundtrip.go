@@ -119,14 +119,15 @@ func (e *Endpoint) newConn(nc net.Conn, mark uint32, done func(*client.Conn, boo
 const probeIdle = time.Hour
 
 // Probe is RoundTrip on a connection of its own, which counts as no request and is closed afterwards, at the latest
-// when ctx ends. The caller releases the response's Stream before it cancels ctx.
+// when ctx ends. It speaks the cluster's protocol, or HTTP/2 where the request is of HTTP/2. The caller releases the response's Stream before it cancels ctx.
 func (e *Endpoint) Probe(ctx context.Context, x *exchange.Exchange) error {
 	way := e.cluster.way.Load()
-	nc, err := e.opener().Open(ctx, way, e.addr, dial.Purpose{HTTP: true})
+	streams := way.HTTP2() || x.Request.Protocol == exchange.HTTP2
+	nc, err := e.opener().Open(ctx, way, e.addr, dial.Purpose{HTTP: true, HTTP2: streams})
 	if err != nil {
 		return err
 	}
-	if way.HTTP2() {
+	if streams {
 		err = e.probeStream(ctx, nc, x)
 	} else {
 		err = e.probeConn(ctx, nc, x)

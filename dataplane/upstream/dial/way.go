@@ -125,6 +125,8 @@ func (w *Way) Shared() bool { return w.proxy == 0 }
 type Purpose struct {
 	// HTTP says that the cluster's protocol will be spoken, so that it is negotiated. Without it the bytes are somebody else's.
 	HTTP bool
+	// HTTP2 makes that protocol HTTP/2, whatever it is.
+	HTTP2 bool
 	// Plain leaves TLS out: only whether the endpoint takes connections is asked.
 	Plain bool
 	// Client and Local are the two ends of the connection that the PROXY header tells of. Without Client the header says
@@ -172,7 +174,7 @@ func (w *Way) secure(ctx context.Context, nc net.Conn, addr netip.Addr, p Purpos
 	want := ""
 	if p.HTTP {
 		want = "http/1.1"
-		if w.HTTP2() {
+		if p.HTTP2 || w.HTTP2() {
 			want = "h2"
 		}
 	}
