@@ -11,8 +11,24 @@ import (
 	"github.com/goccy/go-yaml/token"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
+
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 )
+
+// place is a position in a file. Lines and columns count from 1.
+type place struct{ line, column int }
+
+func placeOf(t *token.Token) place { return placed(tree.PlaceOf(t)) }
+
+func placed(p tree.Place) place { return place{p.Line, p.Column} }
+
+// A fault is a problem within one file.
+type fault struct {
+	at      place
+	path    string
+	message string
+}
 
 // A decoder fills the types of the schema from one document and remembers where everything stood.
 type decoder struct {
@@ -57,7 +73,7 @@ func (d *decoder) fail(at place, path, format string, args ...any) {
 
 // failAs reports a path as it is spelt.
 func (d *decoder) failAs(at place, shown, message string) {
-	if len(d.faults) < maxProblems {
+	if len(d.faults) < tree.MaxProblems {
 		d.faults = append(d.faults, fault{at: at, path: shown, message: message})
 	}
 }
@@ -72,10 +88,10 @@ func (d *decoder) show(path string) string {
 
 // resolve follows aliases and anchors to a value. It is nil where there is none.
 func (d *decoder) resolve(n ast.Node, at place, path string) ast.Node {
-	for range maxDepth {
+	for range tree.MaxDepth {
 		d.nodes++
-		if d.nodes > maxNodes {
-			if d.nodes == maxNodes+1 {
+		if d.nodes > tree.MaxNodes {
+			if d.nodes == tree.MaxNodes+1 {
 				d.fail(at, path, "aliases make the document too large")
 			}
 			return nil
@@ -164,7 +180,7 @@ func (d *decoder) merge(out []entry, seen map[string]place, m ast.Node, path str
 		list = s.Values
 	}
 	for _, n := range list {
-		if d.nodes++; d.nodes > maxNodes {
+		if d.nodes++; d.nodes > tree.MaxNodes {
 			return out
 		}
 		n = d.resolve(n, at, path)

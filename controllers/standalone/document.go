@@ -12,6 +12,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
 
@@ -57,7 +58,7 @@ func readDocument(s *shapes, words map[string]bool, file string, node *ast.Docum
 		}
 	}
 	d.decoder.fill(entries, reflect.ValueOf(&d.config).Elem(), "")
-	if d.decoder.nodes > maxNodes {
+	if d.decoder.nodes > tree.MaxNodes {
 		d.config = v1alpha1.Config{} // a part of it would only look wrong in other ways
 	}
 	return d

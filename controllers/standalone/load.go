@@ -11,6 +11,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -92,7 +93,7 @@ func read(path string) ([]content, []Problem) {
 	var out []content
 	var problems []Problem
 	for _, name := range names {
-		data, err := files.Read(name, maxFileBytes)
+		data, err := files.Read(name, tree.MaxFileBytes)
 		if err != nil {
 			problems = append(problems, Problem{File: name, Message: files.Reason(err)})
 			continue
@@ -145,9 +146,9 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	l.shapes.words(reflect.TypeFor[v1alpha1.Config](), words)
 	for _, c := range contents {
 		out.Files = append(out.Files, c.name)
-		docs, f := parse(c.data)
+		docs, f := tree.Parse(c.data)
 		if f != nil {
-			l.problems = append(l.problems, Problem{File: c.name, Line: f.at.line, Column: f.at.column, Message: f.message})
+			l.problems = append(l.problems, Problem{File: c.name, Line: f.At.Line, Column: f.At.Column, Message: f.Message})
 			continue
 		}
 		for _, node := range docs {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 )
 
 const fixtures = "../../test/fixtures/config/"
@@ -263,7 +264,7 @@ func TestBounds(t *testing.T) {
 	}
 	wide := "services: [" + strings.Repeat("*s, ", 4000) + "]\n"
 	for name, c := range map[string]struct{ file, want string }{
-		"size":              {strings.Repeat("#", maxFileBytes+1), "at most 2097152 are read"},
+		"size":              {strings.Repeat("#", tree.MaxFileBytes+1), "at most 2097152 are read"},
 		"brackets":          {"a: " + strings.Repeat("[", 10_000), "nested more than 64 levels"},
 		"dashes":            {strings.Repeat("- ", 10_000) + "a", "nested more than 64 levels"},
 		"question marks":    {strings.Repeat("? ", 1000) + "a", ""},

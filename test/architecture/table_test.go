@@ -61,7 +61,8 @@ var table = map[string]row{
 	},
 	"controllers/standalone": {
 		imports: []string{
-			"api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/translate",
+			"api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/standalone/tree",
+			"controllers/translate",
 			"dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, "github.com/goccy/go-yaml"},
@@ -69,6 +70,11 @@ var table = map[string]row{
 	"controllers/standalone/certificates": {
 		imports:   []string{"controllers/standalone/files", "controllers/translate"},
 		libraries: []string{logr},
+	},
+	"controllers/standalone/tree": {libraries: []string{"github.com/goccy/go-yaml"}},
+	"controllers/standalone/convert": {
+		imports:   []string{"api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone"},
+		libraries: []string{apimachinery},
 	},
 	"controllers/standalone/files": {libraries: []string{logr, "github.com/fsnotify/fsnotify"}},
 	"controllers/translate": {

@@ -1,4 +1,4 @@
-package standalone
+package tree
 
 import (
 	"bytes"
@@ -13,49 +13,49 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds of one file. The parser's time grows with the square of some of them, and its stack with the depth: measured,
+// Bounds of one file, and of what is made of it. The parser's time grows with the square of some of them, and its stack with the depth: measured,
 // a file at all of these bounds is read within a few seconds.
 const (
-	maxFileBytes = 2 << 20
+	MaxFileBytes = 2 << 20
 	maxTokens    = 500_000
-	maxDepth     = 64      // of brackets, and of dashes and question marks on one line
+	MaxDepth     = 64      // of brackets, and of dashes and question marks on one line
 	maxKeys      = 2000    // of one mapping
 	maxDocuments = 4096    // of one file
-	maxNodes     = 500_000 // decoded, aliases counted as often as they are used
-	maxProblems  = 1_000   // reported of one file
+	MaxNodes     = 500_000 // decoded, aliases counted as often as they are used
+	MaxProblems  = 1_000   // reported of one file
 )
 
-// place is a position in a file. Lines and columns count from 1.
-type place struct{ line, column int }
+// A Place is a position in a file. Lines and columns count from 1.
+type Place struct{ Line, Column int }
 
-func placeOf(t *token.Token) place {
+// PlaceOf is where a token begins.
+func PlaceOf(t *token.Token) Place {
 	if t == nil || t.Position == nil {
-		return place{1, 1}
+		return Place{1, 1}
 	}
-	return place{max(1, t.Position.Line), max(1, t.Position.Column)}
+	return Place{max(1, t.Position.Line), max(1, t.Position.Column)}
 }
 
-// A fault is a problem within one file.
-type fault struct {
-	at      place
-	path    string
-	message string
+// A Fault is why a file cannot be read.
+type Fault struct {
+	At      Place
+	Message string
 }
 
-// parse reads a file's documents.
-func parse(data []byte) (docs []*ast.DocumentNode, f *fault) {
-	if len(data) > maxFileBytes {
-		return nil, &fault{at: place{1, 1}, message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), maxFileBytes)}
+// Parse reads a file's documents.
+func Parse(data []byte) (docs []*ast.DocumentNode, f *Fault) {
+	if len(data) > MaxFileBytes {
+		return nil, &Fault{At: Place{1, 1}, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), MaxFileBytes)}
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if at, ok := notText(data); ok {
-		return nil, &fault{at: at, message: "the file is not UTF-8 text"}
+		return nil, &Fault{At: at, Message: "the file is not UTF-8 text"}
 	}
 	// The parser is somebody else's, and has been made to panic by strange input before: a bad file must not end a proxy
 	// that serves.
 	defer func() {
 		if r := recover(); r != nil {
-			docs, f = nil, &fault{at: place{1, 1}, message: fmt.Sprintf("the YAML cannot be read: %v", r)}
+			docs, f = nil, &Fault{At: Place{1, 1}, Message: fmt.Sprintf("the YAML cannot be read: %v", r)}
 		}
 	}()
 	tokens := lexer.Tokenize(string(data))
@@ -66,23 +66,23 @@ func parse(data []byte) (docs []*ast.DocumentNode, f *fault) {
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) {
-			return nil, &fault{at: placeOf(syntax.GetToken()), message: "YAML: " + syntax.GetMessage()}
+			return nil, &Fault{At: PlaceOf(syntax.GetToken()), Message: "YAML: " + syntax.GetMessage()}
 		}
-		return nil, &fault{at: place{1, 1}, message: "YAML: " + err.Error()}
+		return nil, &Fault{At: Place{1, 1}, Message: "YAML: " + err.Error()}
 	}
 	return file.Docs, nil
 }
 
-func notText(data []byte) (place, bool) {
-	at := place{1, 1}
+func notText(data []byte) (Place, bool) {
+	at := Place{1, 1}
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
 		if r == utf8.RuneError && n == 1 || r == 0 {
 			return at, true
 		}
-		at.column++
+		at.Column++
 		if r == '\n' {
-			at = place{at.line + 1, 1}
+			at = Place{at.Line + 1, 1}
 		}
 		data = data[n:]
 	}
@@ -90,12 +90,12 @@ func notText(data []byte) (place, bool) {
 }
 
 // checkTokens refuses what would cost the parser too much.
-func checkTokens(tokens token.Tokens) *fault {
+func checkTokens(tokens token.Tokens) *Fault {
 	if len(tokens) > maxTokens {
-		return &fault{at: placeOf(tokens[maxTokens]), message: "the file holds too much YAML; use a folder of smaller files"}
+		return &Fault{At: PlaceOf(tokens[maxTokens]), Message: "the file holds too much YAML; use a folder of smaller files"}
 	}
-	tooDeep := func(t *token.Token) *fault {
-		return &fault{at: placeOf(t), message: fmt.Sprintf("the YAML is nested more than %d levels deep", maxDepth)}
+	tooDeep := func(t *token.Token) *Fault {
+		return &Fault{At: PlaceOf(t), Message: fmt.Sprintf("the YAML is nested more than %d levels deep", MaxDepth)}
 	}
 	type mapping struct{ column, keys int }
 	var open []mapping   // of block style, by their columns
@@ -110,10 +110,10 @@ func checkTokens(tokens token.Tokens) *fault {
 		case token.DocumentHeaderType:
 			open = nil
 			if documents++; documents > maxDocuments {
-				return &fault{at: placeOf(t), message: fmt.Sprintf("the file has more than %d documents", maxDocuments)}
+				return &Fault{At: PlaceOf(t), Message: fmt.Sprintf("the file has more than %d documents", maxDocuments)}
 			}
 		case token.SequenceStartType, token.MappingStartType:
-			if flow = append(flow, mapping{}); len(flow) > maxDepth {
+			if flow = append(flow, mapping{}); len(flow) > MaxDepth {
 				return tooDeep(t)
 			}
 		case token.SequenceEndType, token.MappingEndType:
@@ -121,7 +121,7 @@ func checkTokens(tokens token.Tokens) *fault {
 				flow = flow[:len(flow)-1]
 			}
 		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			if onLine++; onLine > maxDepth && len(flow) == 0 {
+			if onLine++; onLine > MaxDepth && len(flow) == 0 {
 				return tooDeep(t)
 			}
 			for len(open) > 0 && open[len(open)-1].column > t.Position.Column {
@@ -144,7 +144,7 @@ func checkTokens(tokens token.Tokens) *fault {
 			}
 			top := &(*in)[len(*in)-1]
 			if top.keys++; top.keys > maxKeys {
-				return &fault{at: placeOf(t), message: fmt.Sprintf("a mapping has more than %d keys", maxKeys)}
+				return &Fault{At: PlaceOf(t), Message: fmt.Sprintf("a mapping has more than %d keys", maxKeys)}
 			}
 		}
 	}
