@@ -100,6 +100,11 @@ func (c *Captures) Append(dst, path []byte) []byte {
 			break
 		}
 	}
+	return c.AppendMatch(dst, path, at)
+}
+
+// AppendMatch appends the text, with the groups of one match in path, as regexp.Regexp.FindSubmatchIndex tells them.
+func (c *Captures) AppendMatch(dst, path []byte, at []int) []byte {
 	for _, p := range c.parts {
 		if p.group == 0 {
 			dst = append(dst, p.text...)

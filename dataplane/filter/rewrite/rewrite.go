@@ -3,6 +3,7 @@ package rewrite
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -17,12 +18,14 @@ type Config struct {
 	Patterns      []string `outline:"show"` // the regular expressions that the route's paths are matched with, in their order
 	Host          string   `outline:"show"` // with or without a port
 	KeepSlashes   bool     // several slashes in a row stay
+	Pattern       string   `outline:"show"` // what it matches in the path, everywhere, becomes Substitution; not together with a path
+	Substitution  string   `outline:"show"` // $1 is a group of Pattern
 }
 
 // Key implements filter.Config.
 func (c Config) Key() string {
-	return fmt.Sprintf("rewrite %q prefix %q path %q patterns %q host %q slashes %t",
-		c.Owner, c.ReplacePrefix, c.Path, c.Patterns, c.Host, c.KeepSlashes)
+	return fmt.Sprintf("rewrite %q prefix %q path %q patterns %q host %q slashes %t pattern %q substitution %q",
+		c.Owner, c.ReplacePrefix, c.Path, c.Patterns, c.Host, c.KeepSlashes, c.Pattern, c.Substitution)
 }
 
 // Validate says what keeps New from working.
@@ -45,6 +48,18 @@ func (c Config) build() (*rewrite, error) {
 	switch {
 	case c.ReplacePrefix != "" && c.Path != "":
 		return nil, errors.New("set `replace_prefix` or `path`, not both")
+	case c.Pattern != "" && (c.ReplacePrefix != "" || c.Path != ""):
+		return nil, errors.New("set `regex`, or `replace_prefix` or `path`, not both")
+	case c.Pattern != "":
+		captures, err := filter.NewCaptures(c.Substitution, []string{c.Pattern})
+		if err != nil {
+			return nil, fmt.Errorf("regex: %w", err)
+		}
+		// Where it will stand in a path is not to be known, but what no path holds it must not hold.
+		if _, ok := exchange.NormalizePath(nil, append([]byte("/x/x"), captures.Append(nil, nil)...)); !ok {
+			return nil, errors.New("regex: substitution: must be a part of a path: no '?', '#', backslash, space or invalid escape")
+		}
+		f.pattern, f.captures = regexp.MustCompile(c.Pattern), captures
 	case c.ReplacePrefix != "":
 		path, err := configuredPath(c.ReplacePrefix, c.KeepSlashes)
 		if err != nil {
@@ -70,7 +85,7 @@ func (c Config) build() (*rewrite, error) {
 			f.captures = captures
 		}
 	case c.Host == "":
-		return nil, errors.New("set `replace_prefix`, `path` or `host`")
+		return nil, errors.New("set `replace_prefix`, `path`, `regex` or `host`")
 	}
 	if c.Host != "" {
 		host, port := exchange.SplitPort(c.Host)
@@ -106,6 +121,7 @@ type rewrite struct {
 	prefix   []byte // replace without a slash at its end, for when something does
 	path     []byte
 	captures *filter.Captures
+	pattern  *regexp.Regexp // captures take the place of it, everywhere in the path; nil: of the whole path
 	host     []byte
 }
 
@@ -122,6 +138,13 @@ func (f *rewrite) Request(x *exchange.Exchange) filter.Verdict {
 	case f.path != nil:
 		r.Path, x.PrefixLen = f.path, 0
 		return filter.Continue
+	case f.pattern != nil:
+		path, ok := f.substitute(r.Path)
+		if !ok {
+			x.Answer(414, exchange.URITooLong)
+			return filter.Respond
+		}
+		r.Path, x.PrefixLen = path, 0
 	case f.captures != nil:
 		r.Path, x.PrefixLen = f.captures.Append(nil, r.Path), 0
 	case f.replace != nil:
@@ -136,6 +159,34 @@ func (f *rewrite) Request(x *exchange.Exchange) filter.Verdict {
 	}
 	r.Path = path
 	return filter.Continue
+}
+
+const (
+	maxPath    = 16 << 10 // bytes of a path in which a pattern was replaced
+	maxMatches = 1024     // of a pattern in one path
+)
+
+// substitute replaces the pattern wherever it matches. ok is false where that makes too much of a path.
+func (f *rewrite) substitute(path []byte) (out []byte, ok bool) {
+	all := f.pattern.FindAllSubmatchIndex(path, maxMatches+1)
+	if len(all) == 0 {
+		return path, true
+	}
+	if len(all) > maxMatches {
+		return nil, false
+	}
+	out = make([]byte, 0, len(path)+64)
+	end := 0
+	for _, at := range all {
+		out = append(out, path[end:at[0]]...)
+		out = f.captures.AppendMatch(out, path, at)
+		end = at[1]
+		if len(out) > maxPath {
+			return nil, false
+		}
+	}
+	out = append(out, path[end:]...)
+	return out, len(out) <= maxPath
 }
 
 // replacePrefix joins like the Gateway API's ReplacePrefixMatch: /api/v2/x becomes /x for "/", and /api/v2 becomes "/".

@@ -119,12 +119,88 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+func TestRegex(t *testing.T) {
+	for _, test := range []struct{ pattern, substitution, path, want string }{
+		{"^/users/([0-9]+)", "/people/$1", "/users/42/x", "/people/42/x"},
+		{"^/users/([0-9]+)", "/people/$1", "/users/x", "/users/x"},
+		{"^/users/([0-9]+)", "/people/$1", "/a/users/42", "/a/users/42"},
+		{"a", "b", "/a/ba/aa", "/b/bb/bb"},
+		{"/([a-z]+)-([a-z]+)", "/${2}/$1", "/x-y/u-v", "/y/x/v/u"},
+		{"(x)|(y)", "[$1$2]", "/xyz", "/%5Bx%5D%5By%5Dz"},
+		{"/old", "", "/old/x/old", "/x"},
+		{"b", "$$1", "/abc", "/a$1c"},
+		{"//+|x", "/", "/axb", "/a/b"},
+		{"^/a", "/a/../b", "/a/c", "/b/c"},
+		{"x*", "-", "/a", ""}, // in front of everything: no path any more
+		{"$", "/end", "/a", "/a/end"},
+		{"%C3%A9", "e", "/caf%C3%A9", "/cafe"},
+		{"(?i)/API", "/api", "/Api/x", "/api/x"},
+		{"^/", "", "/a", ""},         // does not begin with a slash
+		{"^/a", "/..", "/a/b", ""},   // above the root
+		{"-", "%2F..", "/a-/b", ""},  // dots in disguise
+		{"a(.)b", "$1%", "/aab", ""}, // an escape that is none
+	} {
+		f, err := (Config{Pattern: test.pattern, Substitution: test.substitution}).New(filter.Env{})
+		if err != nil {
+			if test.want != "" {
+				t.Errorf("%q: %v", test.pattern, err)
+			}
+			continue
+		}
+		x := exchange.Exchange{PrefixLen: 1}
+		x.Request.Path, x.Request.Query, x.Request.HasQuery = []byte(test.path), []byte("a"), true
+		v := f.Request(&x)
+		if test.want == "" {
+			if v != filter.Respond || x.Response.Status != 400 || x.Record.Reason != exchange.BadRequest {
+				t.Errorf("%q, %q for %s: verdict %d, %d, %s", test.pattern, test.substitution, test.path, v, x.Response.Status, x.Request.Path)
+			}
+			continue
+		}
+		if v != filter.Continue || string(x.Request.Path) != test.want || string(x.Request.Query) != "a" {
+			t.Errorf("%q, %q for %s: %s, want %s (verdict %d)", test.pattern, test.substitution, test.path, x.Request.Path, test.want, v)
+		}
+	}
+	f := build(t, Config{Pattern: "a", Substitution: "b", Host: "h"})
+	var x exchange.Exchange
+	x.Request.Path = []byte("*")
+	if f.Request(&x); string(x.Request.Path) != "*" || string(x.Request.Host) != "h" {
+		t.Errorf("%s of %s", x.Request.Path, x.Request.Host)
+	}
+}
+
+// A pattern cannot make of a path as much as somebody likes.
+func TestRegexIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		c    Config
+		path string
+	}{
+		{Config{Pattern: "x", Substitution: strings.Repeat("/yyyyyyy", 128)}, "/" + strings.Repeat("x", 100)},
+		{Config{Pattern: "z*", Substitution: "/y"}, "/" + strings.Repeat("x", maxMatches)},
+		{Config{Pattern: "^(.*)$", Substitution: "$1$1$1"}, "/" + strings.Repeat("x", maxPath/2)},
+	} {
+		var x exchange.Exchange
+		x.Request.Path = []byte(test.path)
+		if v := build(t, test.c).Request(&x); v != filter.Respond || x.Response.Status != 414 || x.Record.Reason != exchange.URITooLong {
+			t.Errorf("%.20q: verdict %d, %d, %d bytes", test.c.Pattern, v, x.Response.Status, len(x.Request.Path))
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	for _, test := range []struct {
 		config Config
 		want   string
 	}{
-		{Config{}, "set `replace_prefix`, `path` or `host`"},
+		{Config{}, "set `replace_prefix`, `path`, `regex` or `host`"},
+		{Config{Substitution: "/x"}, "set `replace_prefix`, `path`, `regex` or `host`"},
+		{Config{Pattern: "a", Path: "/b"}, "not both"},
+		{Config{Pattern: "a", ReplacePrefix: "/b"}, "not both"},
+		{Config{Pattern: "("}, "regex: regular expression"},
+		{Config{Pattern: "(a)", Substitution: "$2"}, "regex: $2:"},
+		{Config{Pattern: "a", Substitution: "/b?c"}, "regex: substitution: must be a part"},
+		{Config{Pattern: "a", Substitution: "b c"}, "regex: substitution: must be a part"},
+		{Config{Pattern: "a", Substitution: "b\r\nc"}, "regex: substitution: must be a part"},
+		{Config{Pattern: "a", Substitution: "%zz"}, "regex: substitution: must be a part"},
 		{Config{ReplacePrefix: "/a", Path: "/b"}, "set `replace_prefix` or `path`, not both"},
 		{Config{ReplacePrefix: "a"}, "replace_prefix: must start with '/'"},
 		{Config{ReplacePrefix: "/.."}, "replace_prefix: must be a path"},
@@ -157,7 +233,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestKey(t *testing.T) {
-	full := Config{Owner: "o", ReplacePrefix: "/p", Path: "/x", Patterns: []string{"a", "b"}, Host: "h", KeepSlashes: true}
+	full := Config{Owner: "o", ReplacePrefix: "/p", Path: "/x", Patterns: []string{"a", "b"}, Host: "h", Pattern: "c", Substitution: "d", KeepSlashes: true}
 	v := reflect.ValueOf(full)
 	for i := range v.NumField() {
 		changed := full
@@ -202,7 +278,9 @@ func FuzzRewrite(f *testing.F) {
 		if !ok || prefixLen < 0 || len(pattern) > 50 {
 			return
 		}
-		for _, c := range []Config{{ReplacePrefix: template}, {Path: template}, {Path: template, Patterns: []string{pattern}}} {
+		for _, c := range []Config{
+			{ReplacePrefix: template}, {Path: template}, {Path: template, Patterns: []string{pattern}}, {Pattern: pattern, Substitution: template},
+		} {
 			fl, err := c.New(filter.Env{})
 			if err != nil {
 				continue
@@ -218,4 +296,28 @@ func FuzzRewrite(f *testing.F) {
 			}
 		}
 	})
+}
+
+func BenchmarkRegex(b *testing.B) {
+	f := build(b, Config{Pattern: "^/users/([0-9]+)", Substitution: "/people/$1"})
+	path := []byte("/users/42/orders")
+	var x exchange.Exchange
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Reset()
+		x.Request.Path = path
+		f.Request(&x)
+	}
+}
+
+func BenchmarkReplacePrefix(b *testing.B) {
+	f := build(b, Config{ReplacePrefix: "/x"})
+	path := []byte("/api/v2/users/42")
+	var x exchange.Exchange
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Reset()
+		x.Request.Path, x.PrefixLen = path, 7
+		f.Request(&x)
+	}
 }
