@@ -185,7 +185,7 @@ func appendRequest(b []byte, r *exchange.Request, secure, webSocket bool) []byte
 		}
 		b = appendField(b, id, name, value)
 	}
-	if grpc(&r.Header) {
+	if exchange.IsGRPC(&r.Header) {
 		b = appendText(appendText(append(b, 0), "te"), "trailers") // its servers refuse who would not pass trailers on
 	}
 	switch {
@@ -223,11 +223,4 @@ func appendTrailer(b []byte, h *exchange.Header) []byte {
 		}
 	}
 	return b
-}
-
-// grpc reports whether a message is one of gRPC.
-func grpc(h *exchange.Header) bool {
-	const media = "application/grpc"
-	v := h.Value(exchange.ContentType)
-	return len(v) >= len(media) && exchange.EqualFold(v[:len(media)], media)
 }
