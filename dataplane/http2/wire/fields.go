@@ -63,6 +63,7 @@ type Fields struct {
 	count  int
 
 	regular      bool // an ordinary field was there
+	underscored  bool // the name of one has an underscore
 	hosts        int
 	host         [2]int
 	length       int64
@@ -121,9 +122,10 @@ func (f *Fields) take(h hpack.HeaderField) *refusal {
 	if !ok || hasUpper(h.Name) {
 		return errName
 	}
-	if underscored && !f.kind.response() {
+	if underscored && f.kind == RequestTrailer {
 		return nil // as over HTTP/1.1: an origin may take it for another's
 	}
+	f.underscored = f.underscored || underscored
 	id := exchange.Lookup(h.Name)
 	if f.kind.trailer() {
 		return f.takeTrailer(id, h)
@@ -383,6 +385,9 @@ func (f *Fields) header(h *exchange.Header) {
 		cookie.valueLen = len(f.buf) - cookie.at - cookie.nameLen
 	}
 	h.Reset(f.buf)
+	if f.underscored && f.kind == RequestHead {
+		h.MarkUnderscored() // who may have it is known when the service is
+	}
 	for i := range f.places {
 		p := &f.places[i]
 		if crumbs && p.id == exchange.Cookie {

@@ -73,6 +73,15 @@ func (in *Input) Close() {
 	in.start, in.end = 0, 0
 }
 
+// Unread reports whether something has arrived that was not read, or the end.
+func (in *Input) Unread() bool {
+	unread := false
+	if in.raw != nil {
+		_ = in.raw.Control(func(fd uintptr) { unread = sock.Stale(fd) })
+	}
+	return unread
+}
+
 // inputReader is what the Framer reads from: what lies in the buffer.
 type inputReader Input
 

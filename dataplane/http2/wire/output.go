@@ -206,7 +206,7 @@ func (o *Output) Setting(s http2.Setting) error {
 			if sender.window += delta; sender.window > math.MaxInt32 {
 				return http2.ConnectionError(http2.ErrCodeFlowControl)
 			}
-			sender.signal()
+			sender.Signal()
 		}
 	}
 	return nil
@@ -290,7 +290,7 @@ func (o *Output) fail(err error) {
 	o.err = err
 	o.pending = nil
 	for _, s := range o.senders {
-		s.signal()
+		s.Signal()
 	}
 }
 
@@ -305,7 +305,7 @@ func (o *Output) Err() error {
 func (o *Output) signal() {
 	for i, s := range o.waiting {
 		s.waiting = false
-		s.signal()
+		s.Signal()
 		o.waiting[i] = nil
 	}
 	o.waiting = o.waiting[:0]

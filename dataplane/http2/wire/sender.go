@@ -53,7 +53,7 @@ func (s *Sender) Close() {
 		}
 		s.waiting = false
 	}
-	s.signal()
+	s.Signal()
 }
 
 // ID is the stream's.
@@ -66,7 +66,7 @@ func (s *Sender) Credit(n uint32) bool {
 	if s.window += int64(n); s.window > math.MaxInt32 {
 		return false
 	}
-	s.signal()
+	s.Signal()
 	return true
 }
 
@@ -155,8 +155,8 @@ func (o *Output) dataFrame(id uint32, p []byte, end bool) {
 	*b = append(*b, p...)
 }
 
-// signal puts a token into Wake.
-func (s *Sender) signal() {
+// Signal puts a token into Wake.
+func (s *Sender) Signal() {
 	select {
 	case s.Wake <- struct{}{}:
 	default:

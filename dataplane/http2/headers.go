@@ -1,0 +1,213 @@
+package http2
+
+import (
+	h2 "golang.org/x/net/http2"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
+)
+
+// A block is the header block that a connection's reader is in the middle of. Between HEADERS and the end of its block
+// nothing else may come.
+type block struct {
+	id     uint32
+	ended  bool // the stream ends with it
+	means  meaning
+	stream *stream // that it begins
+	began  exchange.Nanos
+}
+
+// A meaning says what becomes of a header block when it is complete.
+type meaning uint8
+
+const (
+	ignored meaning = iota // decoded for the sake of the next one
+	begins                 // a request
+	ends                   // a request's trailer
+	refused                // a request that may be sent again
+	faulty                 // the stream is reset
+)
+
+// headers begins a header block.
+func (c *conn) headers(f *h2.HeadersFrame) error {
+	b := &c.block
+	*b = block{id: f.StreamID, ended: f.StreamEnded(), began: exchange.Now()}
+	if b.id%2 == 0 {
+		return errProtocol
+	}
+	limits := c.srv.options.Load().Limits
+	c.mu.Lock()
+	s := c.streams[b.id]
+	switch {
+	case s != nil && (s.remoteEnded || !b.ended):
+		b.means = faulty
+	case s != nil:
+		b.means = ends
+	case b.id <= c.last:
+		if !c.wasReset(b.id) {
+			c.mu.Unlock()
+			return errEnded
+		}
+	case c.farCut:
+	case c.running >= maxStreams:
+		b.means = refused
+		c.last = b.id
+	default:
+		b.means = begins
+		c.last = b.id
+	}
+	c.mu.Unlock()
+	if f.HasPriority() && f.Priority.StreamDep == b.id {
+		b.means = faulty
+	}
+	switch b.means {
+	case begins:
+		b.stream = newStream(c, b.id)
+		b.stream.x.Record.Start = b.began
+		c.decoder.Begin(&b.stream.fields, wire.RequestHead, limits)
+	case ends:
+		c.decoder.Begin(&c.spare, wire.RequestTrailer, limits)
+	case ignored, refused, faulty:
+		c.decoder.Begin(&c.spare, wire.RequestHead, limits)
+	}
+	if !f.HeadersEnded() {
+		c.mu.Lock()
+		c.deadlines.block = b.began + exchange.Nanos(c.srv.options.Load().HeaderTimeout)
+		c.deadlines.granted = false
+		c.arm(c.deadlines.block)
+		c.mu.Unlock()
+	}
+	return c.fragment(f.HeaderBlockFragment(), f.HeadersEnded())
+}
+
+// fragment takes a piece of the header block.
+func (c *conn) fragment(p []byte, last bool) error {
+	b := &c.block
+	err := c.decoder.Write(p)
+	if err == nil && last {
+		err = c.decoder.End()
+	}
+	if err != nil {
+		if b.stream != nil {
+			b.stream.free()
+			b.stream = nil
+		}
+		return err
+	}
+	if !last {
+		return nil
+	}
+	c.mu.Lock()
+	c.deadlines.block = 0
+	c.mu.Unlock()
+	s := b.stream
+	b.stream = nil
+	switch b.means {
+	case begins:
+		return c.begin(s)
+	case ends:
+		return c.trailer()
+	case refused:
+		c.out.Reset(b.id, h2.ErrCodeRefusedStream)
+		c.mu.Lock()
+		c.noteGone(b.id)
+		c.mu.Unlock()
+		return c.cancels()
+	case faulty:
+		code := h2.ErrCodeProtocol
+		c.mu.Lock()
+		if s := c.streams[b.id]; s != nil && s.remoteEnded {
+			code = h2.ErrCodeStreamClosed
+		}
+		c.mu.Unlock()
+		return c.reset(b.id, code)
+	case ignored:
+	}
+	return c.bother()
+}
+
+// begin begins a stream whose request is complete but for its body. It is served when all that has been read is looked at.
+func (c *conn) begin(s *stream) error {
+	b, r := &c.block, &s.x.Request
+	s.fault = s.fields.Request(r, b.ended)
+	if protocol := s.fields.Protocol(); len(protocol) > 0 && s.fault == nil {
+		s.fault = s.connect(protocol)
+	}
+	s.size = s.fields.Size()
+	s.remoteEnded = b.ended
+	s.body.length = r.ContentLength
+	if s.websocket {
+		s.body.length = -1
+	}
+	c.mu.Lock()
+	if c.running > 0 && c.headBytes+s.size > maxHeadBytes {
+		c.noteGone(s.id)
+		c.mu.Unlock()
+		c.out.Reset(s.id, h2.ErrCodeRefusedStream)
+		s.free()
+		return c.cancels()
+	}
+	c.headBytes += s.size
+	c.running++
+	c.streams[s.id] = s
+	c.mu.Unlock()
+	c.out.Open(&s.sender, s.id)
+	c.fresh = append(c.fresh, s)
+	return nil
+}
+
+// trailer takes the trailer of a request.
+func (c *conn) trailer() error {
+	id := c.block.id
+	c.mu.Lock()
+	defer c.unlock()
+	s := c.streams[id]
+	if s == nil {
+		return nil
+	}
+	if fault := c.spare.Fault(); fault != nil {
+		s.body.err = fault
+		return c.resetLocked(id, h2.ErrCodeProtocol)
+	}
+	if s.body.length > 0 {
+		s.body.err = wire.ErrBodyLength
+		return c.resetLocked(id, h2.ErrCodeProtocol)
+	}
+	c.spare.Trailer(&s.trailer)
+	s.remoteEnded = true
+	s.arrive()
+	return nil
+}
+
+// dispatch has the streams served that are left of those that began in what was read last. One that was reset by what
+// followed it has cost nothing.
+func (c *conn) dispatch() {
+	if len(c.fresh) == 0 {
+		return
+	}
+	c.mu.Lock()
+	if c.running > 0 {
+		c.arm(exchange.Now() + checkInterval)
+	}
+	for i, s := range c.fresh {
+		c.fresh[i] = nil
+		if s.gone.Load() {
+			c.mu.Unlock()
+			c.drop(s)
+			c.mu.Lock()
+			continue
+		}
+		s.ready()
+		if last := len(c.idle) - 1; last >= 0 {
+			w := c.idle[last]
+			c.idle[last] = nil
+			c.idle = c.idle[:last]
+			w.next <- s
+			continue
+		}
+		w := &worker{next: make(chan *stream, 1)}
+		c.handlers.Go(func() { c.work(w, s) })
+	}
+	c.unlock()
+	c.fresh = c.fresh[:0]
+}
