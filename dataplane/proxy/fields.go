@@ -71,6 +71,8 @@ func finishResponse(x *exchange.Exchange, c *Configuration) {
 		if c.Via {
 			h.AddIDString(exchange.Via, via(r.Protocol))
 		}
+	} else {
+		speakGRPC(x)
 	}
 	h.SetID(exchange.XRequestID, x.RequestID)
 }
