@@ -77,6 +77,8 @@ func (s *stream) takeBlock() {
 			return
 		}
 		s.interim = append(s.interim, b.clone())
+	case end && b.length > 0 && exchange.HasBody(s.method, b.status):
+		s.abort(http2.ErrCodeProtocol, "a body is announced that does not follow")
 	default:
 		s.head, c.block = c.block, s.head
 		s.answered = true
