@@ -64,7 +64,7 @@ func endsOf(s *snapshot.Service, p *listener.Policy) []telemetry.Certificate {
 // connection is closed.
 func (d *DataPlane) handshake(nc *net.TCPConn, terminator *listener.Terminator, facts *exchange.Conn) *tls.Conn {
 	begun := time.Now()
-	conn, err := terminator.Handshake(nc, wire.NewCarrier(nc))
+	conn, policy, err := terminator.Handshake(nc, wire.NewCarrier(nc))
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who comes and goes, as a health check of a load balancer does, says nothing
 			d.metrics.RejectConnection(exchange.TLSHandshake)
@@ -77,6 +77,12 @@ func (d *DataPlane) handshake(nc *net.TCPConn, terminator *listener.Terminator, 
 	facts.Secure = true
 	facts.ServerName = strings.ToLower(state.ServerName)
 	facts.TLSVersion = strings.TrimPrefix(tls.VersionName(state.Version), "TLS ")
+	facts.ClientAuth = policy.ClientAuth()
+	if len(state.VerifiedChains) > 0 {
+		leaf := state.PeerCertificates[0]
+		subject, _ := listener.Subject(leaf) // read once already, while it was verified
+		facts.Certificate = &exchange.ClientCertificate{Subject: subject, Fingerprint: listener.Fingerprint(leaf)}
+	}
 	return conn
 }
 

@@ -103,16 +103,22 @@ func ask(t testing.TB, conn net.Conn, host string) (status int, body string) {
 	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	status, body, err := answer(conn)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, body
+}
+
+// answer reads one response.
+func answer(conn net.Conn) (status int, body string, err error) {
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(text)
+	return res.StatusCode, string(text), err
 }
 
 // TestCertificatesByName: the most specific host's service shows its certificate, and nobody shows another's.

@@ -2,6 +2,9 @@ package translate
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"fmt"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -35,8 +38,13 @@ func (c *Certificate) check() {
 	c.checked = true
 }
 
-// terminates says whether a service's clients speak TLS to it.
-func terminates(in *Service) bool { return deref(in.Spec.TLS) }
+// terminates says whether TLS of a service's clients ends here.
+func terminates(in *Service) bool { return deref(in.Spec.TLS) && !passes(in) }
+
+// passes says whether TLS of a service's clients goes on to its endpoints.
+func passes(in *Service) bool {
+	return deref(in.Spec.TLS) && in.Spec.TLSConfig != nil && deref(in.Spec.TLSConfig.Mode) == v1alpha1.TLSPassthrough
+}
 
 // tls makes the certificates of a service that terminates TLS, and is nil for others. One that cannot be used is there
 // without its content: the handshakes that would need it fail.
@@ -51,6 +59,7 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 		if deref(c.MinVersion) == v1alpha1.TLS13 {
 			out.MinVersion = tls.VersionTLS13
 		}
+		out.ClientAuth = t.clientAuth(service, in)
 	}
 	if len(named) == 0 && len(in.Certificates) == 0 {
 		t.problem(Problem{
@@ -85,6 +94,55 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 		out.Certificates = append(out.Certificates, one)
 	}
 	return out
+}
+
+// clientAuth says how the clients of a service are asked for certificates. Where they cannot be verified no handshake of the
+// service succeeds.
+func (t *translation) clientAuth(service int, in *Service) *snapshot.ClientAuth {
+	c := in.Spec.TLSConfig.ClientAuth
+	if c == nil {
+		return nil
+	}
+	const at = "tlsConfig.clientAuth.caRef"
+	out := &snapshot.ClientAuth{Required: deref(c.Mode) != v1alpha1.ClientAuthOptional}
+	bundle, err := in.content(at)
+	if err == nil {
+		err = checkBundle(bundle)
+	}
+	reason := ReasonInvalidCertificateRef
+	if ref := c.CARef; err != nil && ref != nil && t.world != nil && deref(ref.Namespace) != "" &&
+		!t.world.Granted(in.Namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name)) {
+		reason = ReasonRefNotPermitted
+	}
+	if err != nil {
+		out.Invalid = err.Error()
+		t.problem(Problem{Service: service, Field: at, Reason: reason, Message: err.Error()})
+		return out
+	}
+	out.CA = bundle
+	return out
+}
+
+// checkBundle says what is wrong with certificates that others are verified with.
+func checkBundle(bundle []byte) error {
+	n := 0
+	for rest := bundle; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("a certificate of the bundle cannot be used: %w", err)
+		}
+		n++
+	}
+	if n == 0 {
+		return errors.New("the bundle holds no certificate in PEM")
+	}
+	return nil
 }
 
 // mayUse says whether a service may have a Secret. In a file there are none.

@@ -24,8 +24,11 @@ type Exchange struct {
 	Origin []byte // of the page that asks (Fetch standard), as it came; set where a filter needs it for the response
 	Coding uint8  // with which the response may be compressed, as the compress filter numbers them; 0: with none
 
+	Quotas []Quota // what the rate limits that the request was counted for leave to the client, for the response
+
 	Idle time.Duration // the route's limit between bytes of bodies and in tunnels; 0: the listener's
 
+	Trace  Trace // nil: not traced
 	Record Record
 
 	local   Bytes  // the body of a response made here
@@ -45,6 +48,8 @@ type Conn struct {
 	ServerName string // that the client opened the connection for (SNI), in lower case; empty where it gave none
 
 	Certificate *ClientCertificate // that the client has shown and that was verified; nil: none
+
+	Seat *Seat // where the connection counts; nil: nowhere
 	ClientAuth  string             // snapshot.ClientAuth.Digest of what the client was asked for; empty: for nothing
 }
 
@@ -58,6 +63,13 @@ type ClientCertificate struct {
 type Identity struct {
 	User   string // a name, for the log and for limits; empty: nobody has asked
 	Claims Claims // of a token; nil: there is none
+}
+
+// A Quota is what a rate limit leaves to a client.
+type Quota struct {
+	Limit     any           // whose it is
+	Remaining int           // requests that may come now
+	Next      time.Duration // until there may be one more
 }
 
 // Claims are what a token says (RFC 7519).
@@ -75,6 +87,16 @@ type Handler interface {
 	// Refuse answers a request whose head could not be read; as much of x.Request is filled in as was understood. The
 	// engine closes the connection behind it.
 	Refuse(x *Exchange, status int, reason Reason)
+}
+
+// A Trace is told how an exchange goes, and makes the spans of a distributed trace of it.
+type Trace interface {
+	// Attempt is called before each try, when x.Record.UpstreamStart is known; it changes the fields that endpoints get.
+	Attempt(x *Exchange)
+	// Attempted is called behind it, with why there is no response, if there is none.
+	Attempted(x *Exchange, failure *Failure)
+	// Done is called when the exchange is over and x.Record complete.
+	Done(x *Exchange)
 }
 
 // Downstream is the engine's side of an exchange: the way back to the client.
@@ -109,7 +131,8 @@ func (x *Exchange) Reset() {
 	x.Identity = Identity{}
 	x.RequestID, x.Idle = nil, 0
 	x.Origin, x.Coding = nil, 0
-	x.Record = Record{}
+	x.Quotas = x.Quotas[:0]
+	x.Record, x.Trace = Record{}, nil
 	if cap(x.scratch) > maxScratch {
 		x.scratch = nil
 	}

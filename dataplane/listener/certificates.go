@@ -3,6 +3,7 @@ package listener
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -65,16 +66,17 @@ type Policy struct {
 	usable     []*Certificate
 	broken     error  // of those that are not usable, the first one's
 	digest     digest // of all that decides whether a session may be taken up again
+	clients    clientAuth
 }
 
 // NewPolicy makes the policy of a service.
 func NewPolicy(s *snapshot.TLS, certificates *Certificates) *Policy {
-	p := &Policy{minVersion: s.MinVersion, broken: errors.New("the service has no certificate")}
+	p := &Policy{minVersion: s.MinVersion, broken: errors.New("the service has no certificate"), clients: newClientAuth(s.ClientAuth)}
 	if len(s.Certificates) > 0 {
 		p.broken = nil
 	}
 	h := sha256.New()
-	_, _ = fmt.Fprintln(h, s.MinVersion)
+	_, _ = fmt.Fprintf(h, "%d %x\n", s.MinVersion, p.clients.digest)
 	for _, one := range s.Certificates {
 		c := certificates.Get(one)
 		h.Write(c.digest[:])
@@ -91,6 +93,15 @@ func NewPolicy(s *snapshot.TLS, certificates *Certificates) *Policy {
 
 // Usable returns the certificates that can be shown.
 func (p *Policy) Usable() []*Certificate { return p.usable }
+
+// ClientAuth is the snapshot.ClientAuth.Digest of what clients are asked for.
+func (p *Policy) ClientAuth() string { return p.clients.digest }
+
+// Invalid says why clients' certificates cannot be verified; nil: they can, or nobody is asked for one.
+func (p *Policy) Invalid() error { return p.clients.invalid }
+
+// Authorities are what clients' certificates are verified with.
+func (p *Policy) Authorities() []*x509.Certificate { return p.clients.authorities }
 
 // certificate chooses the certificate for a client: one that has the name that it asks for, and that it can verify. Where
 // none has the name the name may be that of one that is broken; where none is broken the first does that the client can

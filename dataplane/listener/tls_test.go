@@ -46,7 +46,7 @@ func terminate(t *testing.T, turns Handshakes, timeout time.Duration) (dial func
 	l := open(t)
 	results = make(chan error, 8)
 	go l.Serve(func(nc *net.TCPConn) {
-		conn, err := terminator.Handshake(nc, nc)
+		conn, _, err := terminator.Handshake(nc, nc)
 		if err == nil {
 			_ = conn.Close()
 		}

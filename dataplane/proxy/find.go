@@ -16,20 +16,23 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		refuseMethod(x)
 		return nil
 	}
+	r.KeepSlashes = c.Table.KeepsSlashes(x.Conn.Listener, r.Host)
 	if !x.NormalizePath() {
 		identify(x, nil)
 		x.Answer(400, exchange.BadRequest)
 		return nil
 	}
+	dropCertificate(&r.Header)
 	found := c.Table.Lookup(x)
+	r.Header.DropUnderscored(found.Service != nil && found.Service.Snapshot.Underscores)
 	if found.Service != nil {
-		identify(x, found.Service.Snapshot.TrustedProxies)
+		identify(x, found.Service.Snapshot)
 		x.Record.Namespace, x.Record.Service = found.Service.Snapshot.Namespace, found.Service.Snapshot.Name
 	} else {
 		identify(x, nil)
 	}
 	switch {
-	case c.Table.Misdirected(x):
+	case c.Table.Misdirected(x, found.Service):
 		x.Answer(421, exchange.Misdirected)
 	case r.Method == exchange.TRACE:
 		refuseMethod(x)
@@ -45,6 +48,7 @@ func find(x *exchange.Exchange, c *Configuration) *router.Route {
 		x.Record.Route = s.Name
 		x.Idle = s.Timeouts.Idle
 		if s.Invalid == "" {
+			addCertificate(x)
 			addForwarding(x, c) // before the filters: a rewritten host is not what the client asked for
 			return found.Route
 		}

@@ -26,6 +26,7 @@ type Service struct {
 	Routes   []*Route
 
 	healthPath string // normalised; empty: none
+	clientAuth string // snapshot.ClientAuth.Digest
 }
 
 // A Listener is what Compile makes a part of the table of.
@@ -47,7 +48,9 @@ type listener struct {
 	wildcard map[string]*host // under what follows "*."
 	lengths  lengths          // of the keys of wildcard
 	any      *host            // nil where none takes every host
-	all      []*host          // most specific first
+
+	keepsSlashes bool    // a service does
+	all          []*host // most specific first
 }
 
 // A Result is what Lookup found.
@@ -92,6 +95,7 @@ func compileListener(in *Listener) (*listener, error) {
 		service, err := newService(s)
 		problems = append(problems, err)
 		services[s] = service
+		l.keepsSlashes = l.keepsSlashes || s.KeepSlashes
 		if l.first == nil {
 			l.first = service
 		}
@@ -123,8 +127,11 @@ func compileListener(in *Listener) (*listener, error) {
 
 func newService(s *snapshot.Service) (*Service, error) {
 	service := &Service{Snapshot: s}
+	if s.TLS != nil {
+		service.clientAuth = s.TLS.ClientAuth.Digest()
+	}
 	if s.HealthPath != "" {
-		path, err := configuredPath(s.HealthPath)
+		path, err := configuredPath(s.HealthPath, s.KeepSlashes)
 		if err != nil {
 			return service, fmt.Errorf("service %s/%s: health path: %w", s.Namespace, s.Name, err)
 		}
@@ -134,8 +141,11 @@ func newService(s *snapshot.Service) (*Service, error) {
 }
 
 // configuredPath is the normal form of a path in the configuration: the only one that requests have.
-func configuredPath(s string) (string, error) {
+func configuredPath(s string, keepSlashes bool) (string, error) {
 	path, ok := exchange.NormalizePath(nil, []byte(s))
+	if keepSlashes {
+		path, ok = exchange.NormalizeKeepingSlashes([]byte(s))
+	}
 	if !ok || s == "*" {
 		return "", fmt.Errorf("%q is not a path: it must start with '/' and have no '?', '#', backslash, space or invalid escape", s)
 	}
@@ -250,8 +260,13 @@ func (l *listener) owner(name []byte) *Service {
 }
 
 // Misdirected reports whether the connection was opened for another host than the one that the request asks for, and their
-// services do not secure connections alike (RFC 9110 §15.5.20): what the handshake has shown is not the host's.
-func (t *Table) Misdirected(x *exchange.Exchange) bool {
+// services do not secure connections alike (RFC 9110 §15.5.20): what the handshake has shown is not the host's. So it does
+// where the service that was found asks clients for certificates, and the handshake did not ask for those: it went by
+// another service of the host, or by an earlier configuration.
+func (t *Table) Misdirected(x *exchange.Exchange, found *Service) bool {
+	if found != nil && found.clientAuth != "" && found.clientAuth != x.Conn.ClientAuth {
+		return true
+	}
 	if !x.Conn.Secure {
 		return false
 	}
