@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -41,6 +42,15 @@ type Config interface {
 	New(env Env) (Filter, error)
 }
 
+// An Heir is a Config whose filter can go on with what an earlier one has counted, though settings have changed since.
+type Heir interface {
+	Config
+	// Lineage is the same for all whose counts mean the same.
+	Lineage() string
+	// Inherit makes a filter that goes on with the counts of one of the same Lineage, which serves on until it is closed.
+	Inherit(env Env, from Filter) (Filter, error)
+}
+
 // Env is what a filter gets of the process around it.
 type Env struct {
 	Log     logr.Logger
@@ -71,11 +81,14 @@ type Metrics interface {
 	Mirrored(result string)
 }
 
+// ErrNoStore is what Shared.Take says where no store is configured.
+var ErrNoStore = errors.New("there is no store of shared limits")
+
 // Shared counts rate limits for all replicas together.
 type Shared interface {
 	// Take asks for one request of a limit that allows burst at once and one every interval on average (GCRA). allowed says
-	// whether there was one; retry, after which time there will be; remaining, how many there are now. An error says that
-	// nobody knows: the caller counts for itself.
+	// whether there was one; retry, after which time there will be; remaining, how many there are now; reset, when all of
+	// burst are there again if nobody comes. An error says that nobody knows: the caller counts for itself.
 	Take(ctx context.Context, key string, burst int, interval time.Duration) (allowed bool, remaining int, retry, reset time.Duration, err error)
 }
 

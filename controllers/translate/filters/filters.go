@@ -76,9 +76,12 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 		}
 	}
 	// Limits by address, before authentication is paid for.
+	l.limits(false)
 	// Who asks.
 	// Limits by identity.
+	l.limits(true)
 	// What is too long, and what is removed from requests and responses.
+	l.sanitize()
 	// The user's filters, in their order.
 	for _, f := range user {
 		switch {
