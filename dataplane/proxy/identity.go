@@ -3,22 +3,22 @@ package proxy
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
-// forwardingFields are what a client could speak for a proxy with. From a peer that is not trusted none of them is
-// believed or passed on.
-var forwardingFields = [...]exchange.ID{
-	exchange.XForwardedFor, exchange.XForwardedProto, exchange.XForwardedHost, exchange.XForwardedPort,
-	exchange.XForwardedPrefix, exchange.XForwardedServer, exchange.XForwardedURI, exchange.XRealIP,
-	exchange.XOriginalURL, exchange.XRewriteURL,
-}
-
-// identify finds out who asks, and gives the request its id: a trusted peer's word counts, anybody else's does not.
-func identify(x *exchange.Exchange, trusted []netip.Prefix) {
+// identify finds out who asks, and gives the request its id: a trusted peer's word counts, anybody else's does not. s is
+// nil where the request is for no service.
+func identify(x *exchange.Exchange, s *snapshot.Service) {
 	h := &x.Request.Header
 	peer := x.Conn.Remote.Addr().Unmap()
+	var trusted []netip.Prefix
+	var keep []string
+	if s != nil {
+		trusted, keep = s.TrustedProxies, s.KeepHeaders
+	}
 	x.ClientIP = peer
 	x.ClientTrusted = contains(trusted, peer)
 	if x.ClientTrusted {
@@ -31,39 +31,23 @@ func identify(x *exchange.Exchange, trusted []netip.Prefix) {
 			return
 		}
 	} else {
-		for _, id := range forwardingFields {
-			h.DelID(id)
-		}
-		dropAliases(h)
+		dropForged(h, keep)
 	}
 	x.MakeRequestID()
 	h.SetID(exchange.XRequestID, x.RequestID)
 }
 
-// aliases are the fields with which other proxies and their clouds say what the forwarding fields say.
-var aliases = [...]string{
-	"True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Original-Host",
-	"X-Original-Forwarded-For", "X-Original-URI", "X-Url-Scheme", "Front-End-Https",
-}
-
-// dropAliases removes what an endpoint may believe in the place of the forwarding fields: their aliases, and every other
-// field whose name begins with X-Forwarded, such as X-Forwarded-User or X-Forwarded-Ssl.
-func dropAliases(h *exchange.Header) {
-	const prefix = "X-Forwarded"
+// dropForged removes what a client could speak for a proxy with, but for what the service wants all the same: what the
+// proxy writes itself is not among that.
+func dropForged(h *exchange.Header, keep []string) {
 	for i := range h.Len() {
 		id, name, _, ok := h.At(i)
-		if !ok || id != exchange.Other {
+		if !ok || !exchange.SpeaksForProxies(id, name) {
 			continue
 		}
-		if len(name) >= len(prefix) && exchange.EqualFold(name[:len(prefix)], prefix) {
+		kept := !exchange.WritesItself(id) && slices.ContainsFunc(keep, func(k string) bool { return exchange.EqualFold(name, k) })
+		if !kept {
 			h.RemoveAt(i)
-			continue
-		}
-		for _, alias := range aliases {
-			if exchange.EqualFold(name, alias) {
-				h.RemoveAt(i)
-				break
-			}
 		}
 	}
 }

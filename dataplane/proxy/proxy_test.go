@@ -20,6 +20,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
@@ -275,12 +276,12 @@ func newRig(t testing.TB, dial func(context.Context, netip.AddrPort) (net.Conn, 
 	}
 	table, err := router.Compile([]router.Listener{{
 		Snapshot: &snapshot.Listener{Address: "a", Services: []*snapshot.Service{service}, Routes: []*snapshot.Route{s}},
-		Routes:   []*router.Route{{Snapshot: s, Filters: filters, Group: cs.Group(s.ID(), s.Clusters), Metrics: m.Route("", "s", "r")}},
+		Routes:   []*router.Route{{Snapshot: s, Filters: filters, Group: cs.Group(s.ID(), s.Clusters, s.Balance), Metrics: m.Route("", "s", "r")}},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(m, access, logr.Discard())
+	p := New(m, access, trace.New(logr.Discard(), "test", nil), logr.Discard())
 	p.Use(&Configuration{Table: table}, func() {})
 	return &rig{p, cs, m}
 }

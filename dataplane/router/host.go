@@ -13,6 +13,7 @@ import (
 type host struct {
 	name    string              // as configured, in lower case; "*": every host
 	service *Service            // the one it belongs to
+	merges  bool                // a service under this host does not keep several slashes in a row
 	health  map[string]*Service // by health path: of every service under this host, the first of each path
 	paths   paths
 }
@@ -44,6 +45,7 @@ func (h *host) belongsTo(s *Service) {
 	if h.service == nil {
 		h.service = s
 	}
+	h.merges = h.merges || !s.Snapshot.KeepSlashes
 	if s.healthPath != "" && h.health[s.healthPath] == nil {
 		if h.health == nil {
 			h.health = map[string]*Service{}

@@ -45,7 +45,7 @@ func newRules(route *Route, service *Service, order int) ([]*rule, error) {
 	var rules []*rule
 	var problems []error
 	for i := range route.Snapshot.Matches {
-		r, err := newRule(&route.Snapshot.Matches[i])
+		r, err := newRule(&route.Snapshot.Matches[i], service.Snapshot.KeepSlashes)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("match %d: %w", i, err))
 			continue
@@ -56,7 +56,7 @@ func newRules(route *Route, service *Service, order int) ([]*rule, error) {
 	return rules, errors.Join(problems...)
 }
 
-func newRule(m *snapshot.Match) (*rule, error) {
+func newRule(m *snapshot.Match, keepSlashes bool) (*rule, error) {
 	r := &rule{match: m}
 	var err error
 	switch {
@@ -68,7 +68,7 @@ func newRule(m *snapshot.Match) (*rule, error) {
 	case m.Path == "" && m.PathType == snapshot.PathPrefix:
 		r.kind = kindPrefix
 	default:
-		if r.path, err = configuredPath(m.Path); err != nil {
+		if r.path, err = configuredPath(m.Path, keepSlashes); err != nil {
 			return nil, fmt.Errorf("path: %w", err)
 		}
 		r.kind = kindExact

@@ -65,6 +65,8 @@ type Service struct {
 	MaxRequests    int  // that run at the same time; 0: no limit
 	Underscores    bool // header fields with an underscore in their name are forwarded
 	KeepSlashes    bool // several slashes in a row stay as they are
+	// KeepHeaders are header fields that are forwarded though clients could speak for a proxy with them.
+	KeepHeaders []string
 }
 
 // A Stream is a service whose bytes are passed on as they are.

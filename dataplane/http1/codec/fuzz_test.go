@@ -182,11 +182,6 @@ func compareRequest(t *testing.T, r *exchange.Request, data []byte, n int) {
 			t.Errorf("target: net/http %q, ours %q ? %q (%v)", theirs.URL, r.RawPath, r.Query, err)
 		}
 	}
-	for name := range theirs.Header {
-		if strings.Contains(name, "_") {
-			delete(theirs.Header, name)
-		}
-	}
 	checkFields(t, &r.Header, theirs.Header, "Expect")
 
 	if chunked := len(theirs.TransferEncoding) > 0; chunked != (r.ContentLength < 0) ||

@@ -159,7 +159,7 @@ func parseFields(h *exchange.Header, f *fieldFacts, buf []byte, p int, kind head
 		p += 2
 
 		if kind == requestHead && kinds&underscore != 0 {
-			continue // an origin may take X_Real_IP for X-Real-IP, which is not the client's to say
+			h.MarkUnderscored() // who may have it is known when the service is
 		}
 		id := exchange.Lookup(buf[name:nameEnd])
 		if telling[kind]>>id&1 != 0 {

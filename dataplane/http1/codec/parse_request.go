@@ -21,8 +21,9 @@ var (
 // length, or 0 and nil while the head is not complete; r is then not to be used. scanned is how many bytes of buf an
 // earlier call has seen, 0 for a new head. An error is a *HeadError.
 //
-// One empty line before the head is skipped (RFC 9112 §2.2). Fields whose name has an underscore are left out, and so is
-// an Expect that must be ignored: of HTTP/1.0 clients, and without a body (RFC 9110 §10.1.1).
+// One empty line before the head is skipped (RFC 9112 §2.2). An Expect that must be ignored is left out: of HTTP/1.0
+// clients, and without a body (RFC 9110 §10.1.1). Fields whose name has an underscore say nothing of the message; the
+// header is marked where there is one.
 func ParseRequest(r *exchange.Request, buf []byte, scanned int, lim Limits) (n int, err error) {
 	lim = lim.WithDefaults()
 	if !worthParsing(buf, scanned, &lim) {

@@ -16,6 +16,7 @@ type parsed struct {
 	Protocol                     exchange.Protocol
 	Length                       int64
 	Close, Upgrade, Expect, HasQ bool
+	Underscored                  bool
 	Fields                       []string
 }
 
@@ -23,7 +24,7 @@ func describe(r *exchange.Request) parsed {
 	return parsed{
 		Method: string(r.MethodName), Host: string(r.Host), Path: string(r.RawPath), Query: string(r.Query),
 		Protocol: r.Protocol, Length: r.ContentLength, Close: r.Close, Upgrade: r.Upgrade, Expect: r.Expect,
-		HasQ: r.HasQuery, Fields: fieldsOf(&r.Header),
+		HasQ: r.HasQuery, Underscored: r.Header.Underscored(), Fields: fieldsOf(&r.Header),
 	}
 }
 
@@ -107,9 +108,12 @@ var acceptedRequests = []struct {
 		parsed{Method: "POST", Host: "a", Path: "/", Length: -1, Fields: []string{"Host: a", "transfer-encoding: CHUNKED"}},
 	},
 	{
-		"names with an underscore are dropped",
+		"names with an underscore say nothing of the message",
 		"POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\nContent_Length: 7\r\nX_Forwarded_Proto: https\r\n_: 1\r\nA_: 2\r\nContent-Length: 1\r\n\r\nx",
-		parsed{Method: "POST", Host: "a", Path: "/", Length: 1, Fields: []string{"Host: a", "Content-Length: 1"}},
+		parsed{
+			Method: "POST", Host: "a", Path: "/", Length: 1, Underscored: true,
+			Fields: []string{"Host: a", "Transfer_Encoding: chunked", "Content_Length: 7", "X_Forwarded_Proto: https", "_: 1", "A_: 2", "Content-Length: 1"},
+		},
 	},
 	{
 		"Connection: close among others", "GET / HTTP/1.1\r\nHost: a\r\nConnection: x , CLOSE,keep-alive\r\n\r\n",
