@@ -18,6 +18,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
@@ -27,15 +28,12 @@ const idleGrace = time.Second
 // handshakeGrace is for how long handshakes may go on when their listener goes.
 const handshakeGrace = 5 * time.Second
 
-// A liveFilter is an instance with the key that it lives on under.
-type liveFilter struct{ filter filter.Filter }
-
 // An openListener is a bound address with the connections that it accepted.
 type openListener struct {
 	*listener.Listener
 	slot   int
 	tls    *listener.Terminator // nil: plain HTTP
-	server *http1.Server
+	server *servers
 	gone   chan struct{} // closed when its last connection has ended
 }
 
@@ -61,6 +59,9 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	if err == nil {
 		err = d.access.Apply(telemetry.AccessLogConfig(s.AccessLog))
 	}
+	if err == nil {
+		err = d.tracer.Apply(trace.Config(s.Tracing))
+	}
 	if err != nil {
 		closeNew(filters, d.filters)
 		d.unbind(ctx, opened, closed)
@@ -72,7 +73,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	metrics := make([]*telemetry.RouteMetrics, 0, len(routes))
 	for _, route := range routes {
 		if len(route.Snapshot.Clusters) > 0 {
-			route.Group = d.clusters.Group(route.Snapshot.ID(), route.Snapshot.Clusters)
+			route.Group = d.clusters.Group(route.Snapshot.ID(), route.Snapshot.Clusters, route.Snapshot.Balance)
 		}
 		r := route.Snapshot
 		route.Metrics = d.metrics.Route(r.Service.Namespace, r.Service.Name, r.Name)
@@ -80,10 +81,17 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	}
 	dropped := d.swapFilters(filters)
 	// What the replaced configuration alone used is closed when its last exchange is over.
-	d.proxy.Use(&proxy.Configuration{Table: table, Hash: s.Hash, Via: s.Limits.Via}, func() {
-		for _, f := range dropped {
-			f.filter.Close()
+	d.proxy.Use(&proxy.Configuration{
+		Table: table, Hash: s.Hash, Via: s.Limits.Via, MaxRequests: s.Limits.MaxRequests, Services: servicesOf(s),
+	}, func() {
+		if len(dropped) == 0 {
+			return
 		}
+		d.running.Go(func() { // the request that was the last one does not wait for it
+			for _, f := range dropped {
+				f.close()
+			}
+		})
 	})
 	d.metrics.KeepRoutes(metrics)
 	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
@@ -105,6 +113,14 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	return nil
 }
 
+func servicesOf(s *snapshot.Snapshot) []*snapshot.Service {
+	var all []*snapshot.Service
+	for _, l := range s.Listeners {
+		all = append(all, l.Services...)
+	}
+	return all
+}
+
 // makeFilters makes the filters that do not live yet. The maps hold all that s names, by their keys and by the routes.
 func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, map[*snapshot.Route][]filter.Filter, error) {
 	filters := make(map[string]*liveFilter, len(d.filters))
@@ -115,12 +131,12 @@ func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, m
 				key := config.Key()
 				f := cmp.Or(filters[key], d.filters[key])
 				if f == nil {
-					made, err := config.New(filter.Env{Log: d.log.WithName("filter")})
+					made, err := d.newFilter(config)
 					if err != nil {
 						closeNew(filters, d.filters)
 						return nil, nil, fmt.Errorf("route %s: %w", r.ID(), err)
 					}
-					f = &liveFilter{made}
+					f = made
 				}
 				filters[key] = f
 				chains[r] = append(chains[r], f.filter)
@@ -134,7 +150,7 @@ func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, m
 func closeNew(made, live map[string]*liveFilter) {
 	for key, f := range made {
 		if live[key] != f {
-			f.filter.Close()
+			f.close()
 		}
 	}
 }
@@ -180,7 +196,7 @@ func (d *DataPlane) start(s *snapshot.Listener, l *openListener, all *snapshot.S
 		l.server.SetOptions(options)
 		return
 	}
-	l.server = http1.NewServer(d.proxy, d.sweeper, options, d.log)
+	l.server = d.newServers(options)
 	d.open[keyOf(s)] = l
 	d.accept(l)
 	d.log.Info("listening", "address", s.Address, "bound", l.Addr().String())
@@ -203,7 +219,8 @@ func (d *DataPlane) accept(l *openListener) {
 		d.metrics.OpenConnections.Inc()
 		d.metrics.Connections.Inc()
 		defer d.metrics.OpenConnections.Dec()
-		facts := exchange.Conn{Listener: slot}
+		facts := exchange.Conn{Listener: slot, Seat: new(exchange.Seat)}
+		defer facts.Seat.Leave()
 		if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 			facts.Remote = remote.AddrPort()
 		}

@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
@@ -24,6 +26,7 @@ import (
 type Options struct {
 	Log      logr.Logger
 	Metrics  *telemetry.Metrics
+	Version  string // of the program, for spans
 	Resolver resolver.Options
 	// ResolvePatience is how long Apply waits for the addresses of names that are new. 0: two seconds. Where anybody may
 	// name what he likes, a name without an answer must not hold up the others' changes.
@@ -35,6 +38,10 @@ type Options struct {
 	// OnEjected is told of endpoints that failed too many requests in a row, and get none for a while. It is called from
 	// one goroutine, which no request waits for; a slow one misses some. nil: nobody asks.
 	OnEjected func(cluster string, endpoint netip.AddrPort)
+	// OnBreaker is told of circuit breakers that changed their state: closed, half-open or open. It is called as OnEjected is.
+	OnBreaker func(cluster, state string)
+	// Zone is where the proxy runs, for clusters that prefer endpoints of its own zone. Empty: nobody knows.
+	Zone string
 }
 
 // A DataPlane serves requests. Make one with New, run it with Run, and give it a configuration with Apply, before or
@@ -43,6 +50,7 @@ type DataPlane struct {
 	log      logr.Logger
 	metrics  *telemetry.Metrics
 	access   *telemetry.AccessLog
+	tracer   *trace.Tracer
 	sweeper  *wire.Sweeper
 	proxy    *proxy.Proxy
 	clusters *upstream.Clusters
@@ -60,6 +68,10 @@ type DataPlane struct {
 	filters  map[string]*liveFilter
 	draining bool
 
+	replicas  atomic.Int64
+	fetch     *http.Client
+	transport *http.Transport // of fetch
+
 	serving  atomic.Pointer[serving]
 	ready    atomic.Bool
 	stopping atomic.Bool
@@ -74,27 +86,39 @@ func New(o Options) *DataPlane {
 		open: make(map[listenerKey]*openListener), leaving: make(map[*openListener]struct{}),
 		filters: make(map[string]*liveFilter), handshakes: listener.NewHandshakes(),
 	}
+	d.fetch, d.transport = newFetch(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
-	d.proxy = proxy.New(o.Metrics, d.access, o.Log.WithName("proxy"))
+	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics.SpansLost)
+	d.proxy = proxy.New(o.Metrics, d.access, d.tracer, o.Log.WithName("proxy"))
 	watch := observer{metrics: o.Metrics}
 	var waiting chan ejected
 	if o.OnEjected != nil {
 		waiting = make(chan ejected, maxEjected)
 		watch.ejected = waiting
 	}
+	var trips chan trip
+	if o.OnBreaker != nil {
+		trips = make(chan trip, maxEjected)
+		watch.tripped = trips
+	}
 	d.clusters = upstream.New(upstream.Options{
+		Zone: o.Zone,
 		Log: o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
 	d.checker = health.New()
 	d.names = newNames(o.Resolver, o.ResolvePatience, d.resolved)
 	o.Metrics.SetUpstreams(d.eachUpstream)
+	o.Metrics.SetBreakers(d.eachBreaker)
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
 	d.running.Go(func() { d.sweeper.Run(ctx) })
 	d.running.Go(func() { d.clusters.Run(ctx) })
 	if o.OnEjected != nil {
 		d.running.Go(func() { report(ctx, waiting, o.OnEjected) })
+	}
+	if o.OnBreaker != nil {
+		d.running.Go(func() { reportTrips(ctx, trips, o.OnBreaker) })
 	}
 	return d
 }
@@ -184,12 +208,14 @@ func (d *DataPlane) Close() {
 	d.mu.Lock()
 	d.proxy.Use(&proxy.Configuration{Table: emptyTable()}, func() {})
 	for key, f := range d.filters {
-		f.filter.Close()
+		f.close()
 		delete(d.filters, key)
 	}
 	d.mu.Unlock()
+	d.transport.CloseIdleConnections()
 	d.clusters.Close()
 	d.stop()
 	d.running.Wait()
+	d.tracer.Close()
 	_ = d.access.Close()
 }

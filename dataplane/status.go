@@ -8,6 +8,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 // resolved is told that a cluster's name has new addresses. It must not wait for Apply, which may be waiting for this
@@ -61,6 +62,7 @@ func (d *DataPlane) Health() map[string]snapshot.Health {
 type observer struct {
 	metrics *telemetry.Metrics
 	ejected chan<- ejected // nil: nobody asks
+	tripped chan<- trip    // nil: nobody asks
 }
 
 // An ejected endpoint, for Options.OnEjected.
@@ -97,6 +99,37 @@ func report(ctx context.Context, waiting <-chan ejected, tell func(cluster strin
 			tell(e.cluster, e.endpoint)
 		}
 	}
+}
+
+// A trip is a circuit breaker that changed its state, for Options.OnBreaker.
+type trip struct {
+	cluster string
+	state   breaker.State
+}
+
+// CircuitBreaker implements upstream.Observer.
+func (o observer) CircuitBreaker(cluster string, state breaker.State) {
+	select {
+	case o.tripped <- trip{cluster, state}:
+	default:
+	}
+}
+
+// reportTrips calls tell for each change until ctx is over.
+func reportTrips(ctx context.Context, waiting <-chan trip, tell func(cluster, state string)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-waiting:
+			tell(t.cluster, t.state.String())
+		}
+	}
+}
+
+// eachBreaker lists the states of circuit breakers for the metrics.
+func (d *DataPlane) eachBreaker(yield func(cluster string, state int)) {
+	d.clusters.EachBreaker(func(cluster string, state breaker.State) { yield(cluster, int(state)) })
 }
 
 func (o observer) EndpointReturned(string, netip.AddrPort) {}

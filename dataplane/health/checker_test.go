@@ -19,6 +19,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,6 +42,7 @@ func (w *world) EndpointHealth(_ string, _ netip.AddrPort, healthy bool, reason 
 }
 func (w *world) EndpointEjected(string, netip.AddrPort, string, time.Duration) {}
 func (w *world) EndpointReturned(string, netip.AddrPort)                       {}
+func (w *world) CircuitBreaker(string, breaker.State)                          {}
 func (w *world) HealthCheck(_ string, addr netip.AddrPort, passed bool) {
 	if passed {
 		w.passed.Add(1)

@@ -5,21 +5,28 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 )
 
 // A Proxy serves exchanges on the configuration that is current when they begin. It implements exchange.Handler.
 type Proxy struct {
 	metrics *telemetry.Metrics
 	access  *telemetry.AccessLog
+	tracer  *trace.Tracer
 	log     logr.Logger
 	current atomic.Pointer[Configuration]
+	running atomic.Int64 // requests that count for Configuration.MaxRequests
+
+	live map[string]*exchange.Occupancy // of services with a limit, by their names; Use alone changes it
 }
 
 // New returns a Proxy that answers 404 until Use. What single requests failed of goes to log, at level debug.
-func New(metrics *telemetry.Metrics, access *telemetry.AccessLog, log logr.Logger) *Proxy {
-	p := &Proxy{metrics: metrics, access: access, log: log}
+func New(metrics *telemetry.Metrics, access *telemetry.AccessLog, tracer *trace.Tracer, log logr.Logger) *Proxy {
+	p := &Proxy{metrics: metrics, access: access, tracer: tracer, log: log}
 	p.current.Store(&Configuration{Table: &router.Table{}})
 	return p
 }
@@ -30,6 +37,10 @@ type Configuration struct {
 	Hash  string // for the access log
 	Via   bool   // add Via fields
 
+	MaxRequests int                 // that may run at the same time; 0: no limit
+	Services    []*snapshot.Service // all that the table has
+
+	occupied map[*snapshot.Service]*exchange.Occupancy
 	replaced func()
 	users    atomic.Int64
 	retired  atomic.Bool
@@ -37,8 +48,9 @@ type Configuration struct {
 }
 
 // Use makes c the configuration of the exchanges that begin from now on. replaced is called once, when the last
-// exchange of the configuration before it is over: what that one alone used may be closed then.
+// exchange of the configuration before it is over: what that one alone used may be closed then. Use has one caller at a time.
 func (p *Proxy) Use(c *Configuration, replaced func()) {
+	c.occupied = p.occupancies(c.Services)
 	old := p.current.Swap(c)
 	old.users.Add(1)
 	old.replaced = replaced

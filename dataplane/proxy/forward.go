@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
@@ -13,17 +14,23 @@ import (
 // statusClientGone stands in the log for a client that went away before there was a response; nothing is sent.
 const statusClientGone = 499
 
-// forward tries endpoints until one answers, and makes the answer where none does.
-func (p *Proxy) forward(x *exchange.Exchange, route *router.Route) {
+// forward tries endpoints until one answers, and makes the answer where none does. choice is empty; the caller releases it
+// when the exchange is over.
+func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, choice *upstream.Choice) {
 	s := route.Snapshot
 	if len(s.Clusters) == 0 {
 		x.Answer(503, exchange.NoEndpoints)
 		return
 	}
-	var tried upstream.Tried
-	endpoint, reason := route.Group.Pick(&tried)
+	choice.Patience = patience(&s.Timeouts)
+	route.Group.Choose(x, choice)
+	endpoint, reason := route.Group.Pick(choice)
 	if endpoint == nil {
-		x.Answer(503, reason)
+		if reason == exchange.CircuitOpen {
+			turnAway(x, reason, choice.RetryAfter)
+		} else {
+			x.Answer(503, reason)
+		}
 		return
 	}
 	budget := route.Group.Budget()
@@ -34,26 +41,37 @@ func (p *Proxy) forward(x *exchange.Exchange, route *router.Route) {
 		deadline = now + exchange.Nanos(s.Timeouts.Request)
 	}
 	for {
-		failure := p.attempt(x, route, endpoint, now, deadline)
+		failure := p.attempt(x, route, choice, endpoint, now, deadline)
 		now = x.Record.UpstreamHead
 		if x.Record.Attempts < s.Retry.Attempts && retryable(x, s, failure) && (deadline == 0 || now < deadline) {
-			tried.Add(endpoint)
-			if next, _ := route.Group.Pick(&tried); next != nil && budget.Retry(now, s.Retry.BudgetPercent) {
+			choice.Add(endpoint)
+			if next, _ := route.Group.Pick(choice); next != nil && budget.Retry(now, s.Retry.BudgetPercent) {
 				x.ResetResponse()
 				endpoint = next
 				continue
 			}
 		}
-		if failure != nil {
+		switch {
+		case failure != nil:
 			answerFailure(x, failure)
+		case x.Response.Status < 500:
+			route.Group.Stick(x, choice, endpoint)
 		}
 		return
 	}
 }
 
+// patience is how long a request waits for a place where a circuit breaker lets no more run: as long as for a connection.
+func patience(t *snapshot.Timeouts) time.Duration {
+	if t.Request > 0 && (t.Connect == 0 || t.Request < t.Connect) {
+		return t.Request
+	}
+	return t.Connect
+}
+
 // attempt asks one endpoint. It returns nil where there is a response.
 func (p *Proxy) attempt(
-	x *exchange.Exchange, route *router.Route, endpoint *upstream.Endpoint, now, deadline exchange.Nanos,
+	x *exchange.Exchange, route *router.Route, choice *upstream.Choice, endpoint *upstream.Endpoint, now, deadline exchange.Nanos,
 ) *exchange.Failure {
 	s := route.Snapshot
 	x.Record.Attempts++
@@ -64,6 +82,9 @@ func (p *Proxy) attempt(
 			try.Deadline = at
 		}
 	}
+	if x.Trace != nil {
+		x.Trace.Attempt(x)
+	}
 	for _, f := range route.Filters {
 		f.Attempt(x)
 	}
@@ -71,7 +92,10 @@ func (p *Proxy) attempt(
 	x.Record.UpstreamHead = exchange.Now()
 	if err == nil {
 		endpoint.Took(x.Record.UpstreamHead - now)
-		endpoint.Report(x.Response.Status, nil)
+		choice.Report(x.Record.UpstreamHead, endpoint, x.Response.Status, nil)
+		if x.Trace != nil {
+			x.Trace.Attempted(x, nil)
+		}
 		return nil
 	}
 	var failure *exchange.Failure
@@ -79,8 +103,11 @@ func (p *Proxy) attempt(
 		failure = &exchange.Failure{Reason: exchange.UpstreamReset, Sent: true, Err: err}
 	}
 	if !clientFault(failure.Reason) {
-		endpoint.Report(0, failure)
+		choice.Report(x.Record.UpstreamHead, endpoint, 0, failure)
 		p.metrics.UpstreamError(failure.Reason)
+	}
+	if x.Trace != nil {
+		x.Trace.Attempted(x, failure)
 	}
 	p.log.V(1).Info("a try failed", "reason", failure.Reason, "error", failure.Err, "request_id", string(x.RequestID),
 		"route", s.ID(), "endpoint", x.Record.Upstream.String(), "attempt", x.Record.Attempts)

@@ -6,6 +6,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
 // Serve implements exchange.Handler: the whole way of a request. It waits for the network in two places alone: for a
@@ -16,12 +17,23 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 	p.metrics.ActiveRequests.Inc()
 	defer p.metrics.ActiveRequests.Dec()
 
+	p.tracer.Begin(x)
 	route := find(x, c)
 	if route == nil {
 		finishResponse(x, c)
-		p.respond(x, nil, c)
+		p.respond(x, nil, c, nil)
 		return
 	}
+	in, refused := p.admit(x, c, route.Snapshot.Service)
+	if refused != "" {
+		turnAway(x, refused, 0)
+		finishResponse(x, c)
+		p.respond(x, route, c, nil)
+		return
+	}
+	defer in.end()
+	var choice upstream.Choice
+	defer choice.Release()
 	passed := 0
 	for _, f := range route.Filters {
 		passed++
@@ -30,13 +42,13 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 		}
 	}
 	if x.Response.Status == 0 {
-		p.forward(x, route)
+		p.forward(x, route, &choice)
 	}
 	finishResponse(x, c)
 	for _, f := range route.Filters[:passed] {
 		f.Response(x)
 	}
-	p.respond(x, route, c)
+	p.respond(x, route, c, &in)
 	for _, f := range route.Filters[:passed] {
 		f.Done(x)
 	}
@@ -50,17 +62,21 @@ func (p *Proxy) Refuse(x *exchange.Exchange, status int, reason exchange.Reason)
 	x.MakeRequestID()
 	x.Answer(status, reason)
 	finishResponse(x, c)
-	p.respond(x, nil, c)
+	p.respond(x, nil, c, nil)
 }
 
-// respond sends the response, and writes down what became of it.
-func (p *Proxy) respond(x *exchange.Exchange, route *router.Route, c *Configuration) {
+// respond sends the response, and writes down what became of it. in is where the exchange counts, for as long as it is a
+// request; nil: nowhere.
+func (p *Proxy) respond(x *exchange.Exchange, route *router.Route, c *Configuration, in *stay) {
 	x.Record.Status = x.Response.Status
 	switch x.Response.Status {
 	case statusClientGone: // nobody is there to answer
 	case 101:
 		p.metrics.ActiveRequests.Dec()
 		p.metrics.OpenTunnels.Inc()
+		if in != nil {
+			in.end()
+		}
 		p.passOn(x)
 		p.metrics.OpenTunnels.Dec()
 		p.metrics.ActiveRequests.Inc()
@@ -100,5 +116,8 @@ func (p *Proxy) record(x *exchange.Exchange, route *router.Route, c *Configurati
 	}
 	if p.access.Enabled() {
 		p.access.Log(x, c.Hash)
+	}
+	if x.Trace != nil {
+		x.Trace.Done(x)
 	}
 }

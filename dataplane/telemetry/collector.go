@@ -13,6 +13,7 @@ type descriptions struct {
 	openConnections, active, tunnels      *prometheus.Desc
 	connections, rejected                 *prometheus.Desc
 	local, aborted, upstreamErrors        *prometheus.Desc
+	breakerState                          *prometheus.Desc
 	upstreamHealthy, checks, ejections    *prometheus.Desc
 	reloads, reloadSuccessful, reloadedAt *prometheus.Desc
 	logDropped, logErrors                 *prometheus.Desc
@@ -43,6 +44,8 @@ func describe() *descriptions {
 		aborted:         desc("aborted_responses_total", "Responses of endpoints that were not passed on whole.", "reason"),
 		upstreamErrors:  desc("upstream_errors_total", "Tries that failed, retried or not.", "reason"),
 		upstreamHealthy: desc("upstream_healthy", "1 where an endpoint gets requests, 0 where it is taken out.", "upstream"),
+		breakerState: desc("circuit_breaker_state", "The circuit breaker of a cluster: 0 closed, 1 half-open, 2 open.",
+			"cluster"),
 		checks:          desc("health_checks_total", "Active health checks by their result.", "result"),
 		ejections:       desc("upstream_ejections_total", "Endpoints that were taken out.", "reason"),
 		reloads:         desc("config_reloads_total", "Configurations that were applied or refused.", "result"),
@@ -68,7 +71,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.requests, d.duration, d.upstreamDuration, d.requestBytes, d.responseBytes, d.retries, d.openConnections, d.active,
 		d.tunnels, d.connections, d.rejected, d.local, d.aborted, d.upstreamErrors, d.upstreamHealthy, d.checks, d.ejections,
-		d.reloads, d.reloadSuccessful, d.reloadedAt, d.logDropped, d.logErrors, d.notAfter,
+		d.reloads, d.reloadSuccessful, d.reloadedAt, d.logDropped, d.logErrors, d.notAfter, d.breakerState,
 	} {
 		ch <- desc
 	}
@@ -108,6 +111,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		for _, c := range *list {
 			gauge(d.notAfter, float64(c.NotAfter.Unix()), c.Namespace, c.Service, c.Name)
 		}
+	}
+	if list := m.breakers.Load(); list != nil {
+		(*list)(func(cluster string, state int) { gauge(d.breakerState, float64(state), cluster) })
 	}
 	for upstream, healthy := range m.health() {
 		gauge(d.upstreamHealthy, boolValue(healthy), upstream)

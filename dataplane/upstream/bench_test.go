@@ -29,20 +29,20 @@ func take(e *Endpoint) {
 
 func TestNothingIsAllocatedForARequest(t *testing.T) {
 	cs := grouped(t, 2, 2)
-	single := cs.Group("single", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}})
-	several := cs.Group("several", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}})
+	single := cs.Group("single", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
+	several := cs.Group("several", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
 	e := endpoint(t, cs.Get("a"), 11)
 	onPipe(t, e)
 	cases := map[string]func(){
 		"pool": func() { take(e) },
 		"single group": func() {
-			var tried Tried
+			var tried Choice
 			first, _ := single.Pick(&tried)
 			tried.Add(first)
 			single.Pick(&tried)
 		},
 		"group of several": func() {
-			var tried Tried
+			var tried Choice
 			first, _ := several.Pick(&tried)
 			tried.Add(first)
 			several.Pick(&tried)
@@ -55,7 +55,7 @@ func TestNothingIsAllocatedForARequest(t *testing.T) {
 	for name, a := range algorithms {
 		c := newTestCluster(t, a, 1, 2, 3)
 		cases[name] = func() {
-			var tried Tried
+			var tried Choice
 			first, _ := c.Pick(&tried)
 			tried.Add(first)
 			c.Pick(&tried)
@@ -88,7 +88,7 @@ func BenchmarkPick(b *testing.B) {
 
 func BenchmarkGroupPick(b *testing.B) {
 	cs := grouped(b, 2, 2)
-	g := cs.Group("route", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}})
+	g := cs.Group("route", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
 	b.ReportAllocs()
 	for b.Loop() {
 		g.Pick(nil)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
@@ -31,28 +33,20 @@ type Cluster struct {
 	settings atomic.Pointer[snapshot.Cluster]
 	way      atomic.Pointer[dial.Way] // to the endpoints
 	set      atomic.Pointer[set]
-	position atomic.Uint64 // of the round robin
+
+	balancing balance.State
+	breaker   breaker.Breaker
 
 	mu      sync.Mutex    // guards what follows, every store to set, and the endpoints' states
 	changed chan struct{} // closed and replaced when endpoints or check settings change
-}
-
-// A set is the endpoints of a cluster. It is immutable.
-type set struct {
-	members []member
-	balance *balance
-}
-
-type member struct {
-	endpoint *Endpoint
-	weight   uint32
 }
 
 func newCluster(owner *Clusters, s *snapshot.Cluster) *Cluster {
 	c := &Cluster{id: s.ID, owner: owner, changed: make(chan struct{})}
 	c.settings.Store(s)
 	c.way.Store(dial.New(s))
-	c.set.Store(&set{balance: newBalance(s.Algorithm, nil, &c.position, nil)})
+	c.set.Store(c.newSet(nil, nil))
+	c.setBreaker(s)
 	if s.DNS == nil {
 		c.SetEndpoints(s.Endpoints)
 	}
@@ -96,6 +90,7 @@ func (c *Cluster) Update(s *snapshot.Cluster) {
 	if s.DNS == nil && s.Origin == nil {
 		c.SetEndpoints(s.Endpoints)
 	}
+	c.setBreaker(s)
 	if !dial.Same(old, s) {
 		c.way.Store(dial.New(s))
 		for _, m := range c.set.Load().members {
@@ -128,30 +123,37 @@ func (c *Cluster) Update(s *snapshot.Cluster) {
 func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 	c.mu.Lock()
 	old := c.set.Load().members
-	weights := make(map[netip.AddrPort]uint32, len(endpoints))
+	wanted := make(map[netip.AddrPort]member, len(endpoints)) // without their endpoints
 	for _, e := range endpoints {
 		addr := netip.AddrPortFrom(e.Addr.Addr().Unmap(), e.Addr.Port())
-		sum := uint64(weights[addr]) + uint64(e.Weight)
-		weights[addr] = uint32(min(sum, math.MaxUint32))
+		sum := uint64(wanted[addr].weight) + uint64(e.Weight)
+		wanted[addr] = member{weight: uint32(min(sum, math.MaxUint32)), zones: e.Zones}
 	}
-	members := make([]member, 0, len(weights))
+	members := make([]member, 0, len(wanted))
 	var removed []*Endpoint
 	// Those that stay keep their order: a resolver that shuffles its answers must not disturb the round robin.
 	for _, m := range old {
-		weight, stays := weights[m.endpoint.addr]
+		next, stays := wanted[m.endpoint.addr]
 		if !stays {
 			removed = append(removed, m.endpoint)
 			continue
 		}
-		members = append(members, member{m.endpoint, weight})
-		delete(weights, m.endpoint.addr)
+		next.endpoint = m.endpoint
+		members = append(members, next)
+		delete(wanted, m.endpoint.addr)
 	}
 	added := false
+	var since exchange.Nanos
+	if len(old) > 0 { // else all are new: none of them is to be spared
+		since = exchange.Now()
+	}
 	for _, e := range endpoints {
 		addr := netip.AddrPortFrom(e.Addr.Addr().Unmap(), e.Addr.Port())
-		if weight, isNew := weights[addr]; isNew {
-			members = append(members, member{newEndpoint(c, addr), weight})
-			delete(weights, addr)
+		if next, isNew := wanted[addr]; isNew {
+			next.endpoint = newEndpoint(c, addr)
+			next.endpoint.since = since
+			members = append(members, next)
+			delete(wanted, addr)
 			added = true
 		}
 	}
@@ -172,6 +174,28 @@ func (c *Cluster) SetEndpoints(endpoints []snapshot.Endpoint) {
 	c.owner.emit(events)
 }
 
+// streamsPerConnection is how many requests to an endpoint that speaks HTTP/2 count as one connection.
+const streamsPerConnection = 100
+
+// setBreaker makes the circuit breaker follow s.
+func (c *Cluster) setBreaker(s *snapshot.Cluster) {
+	b := s.Breaker
+	if b == nil {
+		c.breaker.Configure(nil, nil)
+		return
+	}
+	settings := breaker.Settings{
+		MaxRunning: b.MaxConnections, MaxPending: b.MaxPending, ErrorPercent: b.ErrorPercent, MinRequests: b.MinRequests, Open: b.Open,
+	}
+	if s.Protocol == snapshot.HTTP2 {
+		settings.MaxRunning *= streamsPerConnection
+	}
+	c.breaker.Configure(&settings, func(from, to breaker.State) {
+		c.owner.options.Log.Info("circuit breaker changed", "service", s.Service, "cluster", c.id, "from", from.String(), "to", to.String())
+		c.owner.options.Observer.CircuitBreaker(c.id, to)
+	})
+}
+
 // announce tells those who wait for Changed. The caller holds c.mu.
 func (c *Cluster) announce() {
 	close(c.changed)
@@ -185,33 +209,23 @@ func (c *Cluster) refresh() []event { return c.store(c.set.Load().members) }
 func (c *Cluster) store(members []member) []event {
 	events := c.pardon(members)
 	old := c.set.Load()
-	next := &set{members: members}
-	next.balance = newBalance(c.settings.Load().Algorithm, members, &c.position, old.balance)
+	next := c.newSet(members, old)
 	c.set.Store(next)
-	if (len(old.balance.endpoints) == 0) != (len(next.balance.endpoints) == 0) {
+	if (old.serving() == 0) != (next.serving() == 0) {
 		c.owner.epoch.Add(1) // after the store: a group that sees the new number sees the new set
 	}
 	return events
 }
 
-// Pick chooses an endpoint that tried, which may be nil, does not hold. Where there is none it says why: NoEndpoints, or
-// NoHealthyUpstream.
-func (c *Cluster) Pick(tried *Tried) (*Endpoint, exchange.Reason) {
+// Pick chooses an endpoint that w, which may be nil, has not tried, whatever the circuit breaker says. Where there is none
+// it says why: NoEndpoints, or NoHealthyUpstream.
+func (c *Cluster) Pick(w *Choice) (*Endpoint, exchange.Reason) {
 	s := c.set.Load()
-	e := s.balance.pick(tried)
+	e := s.pick(w)
 	if e == nil {
 		return nil, s.reason()
 	}
 	return e, ""
-}
-
-func (s *set) reason() exchange.Reason {
-	for _, m := range s.members {
-		if m.weight > 0 {
-			return exchange.NoHealthyUpstream
-		}
-	}
-	return exchange.NoEndpoints
 }
 
 // Counts returns how many endpoints can serve now, of how many that have a weight.
@@ -222,11 +236,11 @@ func (c *Cluster) Counts() (serving, total int) {
 			total++
 		}
 	}
-	return len(s.balance.endpoints), total
+	return s.serving(), total
 }
 
 // canServe reports whether Pick finds an endpoint.
-func (c *Cluster) canServe() bool { return len(c.set.Load().balance.endpoints) > 0 }
+func (c *Cluster) canServe() bool { return c.set.Load().serving() > 0 }
 
 // close ends a cluster that left the configuration. What is in flight is finished, and a request that found the cluster
 // just before still gets through.

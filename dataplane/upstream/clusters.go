@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"net/netip"
 	"slices"
@@ -29,6 +30,7 @@ type Options struct {
 	Observer Observer      // nil: nobody
 	Limits   codec.Limits  // of response heads
 	Sweeper  *wire.Sweeper // closes what is overdue; its owner runs it
+	Zone     string        // where the proxy runs, for clusters that prefer endpoints of its own; empty: nobody knows
 
 	MaxIdle    int           // idle connections per endpoint; 0: 1024
 	MaxIdleAge time.Duration // after which an idle connection is closed, to the second; 0: 60 s
@@ -44,6 +46,7 @@ type Clusters struct {
 	opener  dial.Opener
 	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve; see Group
 	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
+	secret  []byte        // the key of cookies for which none is configured; another one in each process
 
 	mu      sync.Mutex
 	byID    map[string]*Cluster
@@ -63,7 +66,9 @@ func New(o Options) *Clusters {
 	if o.MaxIdleAge == 0 {
 		o.MaxIdleAge = defaultMaxIdleAge
 	}
-	return &Clusters{options: o, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // it never fails
+	return &Clusters{options: o, secret: secret, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
 }
 
 // Run closes idle connections that are old, or that the endpoint has closed, until ctx ends.

@@ -28,7 +28,7 @@ type ejection struct {
 // that status. Failures to connect, resets, time-outs, invalid responses and the statuses 502, 503 and 504 count against
 // the endpoint; any other response clears its name. A client that went away says nothing about the endpoint.
 func (e *Endpoint) Report(status int, f *exchange.Failure) {
-	if f == nil && (status < 502 || status > 504) {
+	if f == nil && !failing(status) {
 		if e.errors.Load() != 0 {
 			e.errors.Store(0)
 		}
@@ -54,6 +54,9 @@ func (e *Endpoint) Report(status int, f *exchange.Failure) {
 		e.eject(reason)
 	}
 }
+
+// failing reports whether a response says that the endpoint, or what it needs, is not well.
+func failing(status int) bool { return status >= 502 && status <= 504 }
 
 // theirs reports whether the endpoint, or the way to it, is to blame.
 func theirs(reason exchange.Reason) bool {
@@ -182,6 +185,7 @@ func (e *Endpoint) endEjection() []event {
 	}
 	e.stopEjection()
 	e.ejection.returned = time.Now()
+	e.since = exchange.Now()
 	return []event{{e, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
 		log.Info("ejection is over: endpoint gets requests again")
 		o.EndpointReturned(cluster, addr)

@@ -7,8 +7,10 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	multiplexed "github.com/pingora-proxy/pingora-proxy/dataplane/http2/client"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
 )
 
 // An Endpoint is one address of a cluster. It lives for as long as the cluster has that address.
@@ -18,7 +20,8 @@ type Endpoint struct {
 	idle    pool
 	streams multiplexed.Pool // of connections over HTTP/2
 
-	inFlight  atomic.Int64
+	inFlight  balance.Load
+	key       uint64 // for consistent hashing
 	requests  atomic.Uint64
 	errors    atomic.Int32 // failed requests in a row, for passive ejection
 	lastError atomic.Pointer[lastError]
@@ -32,6 +35,7 @@ type Endpoint struct {
 	failures  int  // checks in a row that failed
 	checkedAt time.Time
 	ejection  ejection
+	since     exchange.Nanos // when it came to others, or was well again; 0: it was here from the start
 }
 
 type lastError struct {
@@ -40,7 +44,8 @@ type lastError struct {
 }
 
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
-	e := &Endpoint{addr: addr, cluster: c}
+	e := &Endpoint{addr: addr, cluster: c, key: balance.KeyOf(addr)}
+	e.inFlight.Join(&c.balancing.Running)
 	e.idle.most, e.idle.done = c.owner.options.MaxIdle, e.done
 	e.prepareStreams()
 	return e
@@ -92,6 +97,9 @@ func (e *Endpoint) Checked(err error) {
 // setHealth changes the endpoint's health. The caller holds cluster.mu.
 func (e *Endpoint) setHealth(healthy bool, reason string) []event {
 	e.unhealthy = !healthy
+	if healthy {
+		e.since = exchange.Now()
+	}
 	return append(e.healthChanged(healthy, reason), e.cluster.refresh()...)
 }
 

@@ -109,7 +109,7 @@ func TestGroup(t *testing.T) {
 					e.Checked(errTest)
 				}
 			}
-			g := cs.Group("route", c.members)
+			g := cs.Group("route", c.members, snapshot.Balance{})
 			if got := shares(g, 60); got != c.want {
 				t.Errorf("shares %s, want %s", got, c.want)
 			}
@@ -130,7 +130,7 @@ func TestGroupFollowsHealth(t *testing.T) {
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1, Backup: true},
-	})
+	}, snapshot.Balance{})
 	for _, step := range []struct {
 		do   func()
 		want string
@@ -161,7 +161,7 @@ func TestGroupSpreadsTheShareOfTheUnavailable(t *testing.T) {
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1},
 		{Cluster: "d", Weight: 2},
-	})
+	}, snapshot.Balance{})
 	for _, step := range []struct {
 		do   func()
 		want string
@@ -184,9 +184,9 @@ func TestGroupRetriesElsewhere(t *testing.T) {
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1, Backup: true},
-	})
+	}, snapshot.Balance{})
 	for range 20 {
-		var tried Tried
+		var tried Choice
 		var order []uint16
 		for {
 			e, reason := g.Pick(&tried)
@@ -209,7 +209,7 @@ func TestGroupIsExactUnderManyGoroutines(t *testing.T) {
 	cs := grouped(t, 1, 1, 1)
 	g := cs.Group("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 5}, {Cluster: "b", Weight: 2}, {Cluster: "c", Weight: 1},
-	})
+	}, snapshot.Balance{})
 	var seen [40]atomic.Int64
 	var wg sync.WaitGroup
 	for range 64 {
@@ -231,11 +231,11 @@ func TestGroupIsExactUnderManyGoroutines(t *testing.T) {
 func TestGroupSurvivesApply(t *testing.T) {
 	cs := grouped(t, 1, 1)
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}
-	g := cs.Group("route", members) // a a b a
+	g := cs.Group("route", members, snapshot.Balance{}) // a a b a
 	first := shares(g, 2)
 	g.Budget().Request(1)
 	cs.Apply(snapshots(1, 1))
-	if again := cs.Group("route", members); again != g {
+	if again := cs.Group("route", members, snapshot.Balance{}); again != g {
 		t.Error("the same key and members made another group")
 	}
 	if first != "map[a:2]" {
@@ -248,11 +248,11 @@ func TestGroupSurvivesApply(t *testing.T) {
 	cs.Apply(snapshots(1, 1, 1))
 	next := cs.Group("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}, {Cluster: "c", Weight: 1},
-	})
+	}, snapshot.Balance{})
 	if next == g || next.state != g.state {
 		t.Error("changed members must make another group that goes on with the old one's position and budget")
 	}
-	if other := cs.Group("other", members); other.state == g.state {
+	if other := cs.Group("other", members, snapshot.Balance{}); other.state == g.state {
 		t.Error("two keys share a position")
 	}
 }
@@ -260,11 +260,11 @@ func TestGroupSurvivesApply(t *testing.T) {
 func TestGroupsThatNobodyAsksForAreForgotten(t *testing.T) {
 	cs := grouped(t, 1)
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
-	cs.Group("kept", members)
-	cs.Group("dropped", members)
+	cs.Group("kept", members, snapshot.Balance{})
+	cs.Group("dropped", members, snapshot.Balance{})
 	for range 2 {
 		cs.Apply(snapshots(1))
-		cs.Group("kept", members)
+		cs.Group("kept", members, snapshot.Balance{})
 	}
 	if len(cs.groups) != 1 || cs.groups["kept"] == nil {
 		t.Errorf("%d groups are remembered, want the one in use", len(cs.groups))

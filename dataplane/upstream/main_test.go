@@ -16,6 +16,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,6 +36,10 @@ func (r recorder) EndpointReturned(cluster string, addr netip.AddrPort) {
 	r <- fmt.Sprintf("%s %d returned", cluster, addr.Port())
 }
 func (r recorder) HealthCheck(string, netip.AddrPort, bool) {}
+
+func (r recorder) CircuitBreaker(cluster string, state breaker.State) {
+	r <- fmt.Sprintf("%s %v", cluster, state)
+}
 
 // next returns the next line.
 func (r recorder) next(t *testing.T) string {
@@ -102,7 +107,7 @@ func newTestCluster(t testing.TB, a snapshot.Algorithm, weights ...uint32) *Clus
 
 // counts picks n times and counts by port; counts[0] is how often there was no endpoint.
 func counts(c interface {
-	Pick(*Tried) (*Endpoint, exchange.Reason)
+	Pick(*Choice) (*Endpoint, exchange.Reason)
 }, n int,
 ) map[int]int {
 	seen := map[int]int{}

@@ -3,6 +3,8 @@ package upstream
 import (
 	"net/netip"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 // An Observer is told what happens to endpoints, for metrics and events. cluster is the cluster's ID. Its methods are
@@ -17,6 +19,8 @@ type Observer interface {
 	EndpointReturned(cluster string, addr netip.AddrPort)
 	// HealthCheck says how one active check ended.
 	HealthCheck(cluster string, addr netip.AddrPort, passed bool)
+	// CircuitBreaker says that a cluster's circuit breaker changed its state.
+	CircuitBreaker(cluster string, state breaker.State)
 }
 
 // unobserved is the Observer of who gave none.
@@ -26,3 +30,4 @@ func (unobserved) EndpointHealth(string, netip.AddrPort, bool, string)          
 func (unobserved) EndpointEjected(string, netip.AddrPort, string, time.Duration) {}
 func (unobserved) EndpointReturned(string, netip.AddrPort)                       {}
 func (unobserved) HealthCheck(string, netip.AddrPort, bool)                      {}
+func (unobserved) CircuitBreaker(string, breaker.State)                          {}

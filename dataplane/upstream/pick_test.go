@@ -9,12 +9,14 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
 )
 
 var errTest = errors.New("connection refused")
 
 var algorithms = map[string]snapshot.Algorithm{
 	"round robin": snapshot.RoundRobin, "least request": snapshot.LeastRequest, "random": snapshot.Random,
+	"consistent hash": snapshot.ConsistentHash,
 }
 
 // near reports whether a count of n draws of probability p is believable: within six standard deviations.
@@ -43,7 +45,7 @@ func TestRandomAndIdleLeastRequestHonourWeights(t *testing.T) {
 func TestLeastRequestFavoursTheIdle(t *testing.T) {
 	const n = 10000
 	c := newTestCluster(t, snapshot.LeastRequest, 1, 1, 1, 1)
-	endpoint(t, c, 1).inFlight.Store(50)
+	endpoint(t, c, 1).inFlight.Add(50)
 	got := counts(c, n)
 	// Two different ones are drawn, but for a rest of (1/4)^4: the busy one never wins.
 	if got[1] != 0 {
@@ -58,12 +60,12 @@ func TestLeastRequestFavoursTheIdle(t *testing.T) {
 
 func TestLeastRequestMeasuresByWeight(t *testing.T) {
 	c := newTestCluster(t, snapshot.LeastRequest, 1, 4)
-	endpoint(t, c, 1).inFlight.Store(2)
-	endpoint(t, c, 2).inFlight.Store(7) // less, for its weight
+	endpoint(t, c, 1).inFlight.Add(2)
+	endpoint(t, c, 2).inFlight.Add(7) // less, for its weight
 	if got := counts(c, 1000); got[2] != 1000 {
 		t.Errorf("picks: %v, want all on 2", got)
 	}
-	endpoint(t, c, 2).inFlight.Store(9)
+	endpoint(t, c, 2).inFlight.Add(2)
 	if got := counts(c, 1000); got[1] != 1000 {
 		t.Errorf("picks: %v, want all on 1", got)
 	}
@@ -75,7 +77,7 @@ func TestTriedEndpointsAreAvoided(t *testing.T) {
 			c := newTestCluster(t, a, 1, 100, 1, 0, 1)
 			endpoint(t, c, 3).Checked(errTest)
 			for range 200 {
-				var tried Tried
+				var tried Choice
 				seen := map[uint16]bool{}
 				for range 3 {
 					e, reason := c.Pick(&tried)
@@ -109,11 +111,11 @@ func TestRetriesTakeNoTurns(t *testing.T) {
 		for _, id := range ids {
 			members = append(members, snapshot.WeightedCluster{Cluster: id, Weight: 1})
 		}
-		return cs.Group(fmt.Sprint(ids), members)
+		return cs.Group(fmt.Sprint(ids), members, snapshot.Balance{})
 	}
 	for name, c := range map[string]struct {
 		picker interface {
-			Pick(*Tried) (*Endpoint, exchange.Reason)
+			Pick(*Choice) (*Endpoint, exchange.Reason)
 		}
 		want int // of 100 requests
 	}{
@@ -124,7 +126,7 @@ func TestRetriesTakeNoTurns(t *testing.T) {
 			bad := cs.Get("pair").Endpoints()[0]
 			met := 0
 			for range 100 {
-				var tried Tried
+				var tried Choice
 				if e, _ := c.picker.Pick(&tried); e == bad {
 					met++
 					tried.Add(e)
@@ -140,13 +142,13 @@ func TestRetriesTakeNoTurns(t *testing.T) {
 	}
 }
 
-func TestTriedRemembersSixteen(t *testing.T) {
-	var tried Tried
-	list := make([]Endpoint, maxTries+1)
+func TestChoiceRemembersSixteen(t *testing.T) {
+	var tried Choice
+	list := make([]Endpoint, balance.MaxTries+1)
 	for i := range list {
 		tried.Add(&list[i])
 	}
-	if !tried.has(&list[0]) || !tried.has(&list[maxTries]) || tried.has(&list[maxTries-1]) {
+	if !tried.tried.Has(&list[0].inFlight) || !tried.tried.Has(&list[balance.MaxTries].inFlight) || tried.tried.Has(&list[balance.MaxTries-1].inFlight) {
 		t.Error("the seventeenth did not replace the sixteenth")
 	}
 }
@@ -194,7 +196,7 @@ func TestPickDuringChurn(t *testing.T) {
 							return
 						default:
 						}
-						var tried Tried
+						var tried Choice
 						e, reason := c.Pick(&tried)
 						if e == nil {
 							t.Errorf("no endpoint: %s", reason)
@@ -218,7 +220,7 @@ func TestPickDuringChurn(t *testing.T) {
 					all[1].Checked([]error{nil, errTest}[i%2])
 				}
 				next := *c.Settings()
-				next.Algorithm = snapshot.Algorithm(i % 3)
+				next.Algorithm = snapshot.Algorithm(i % 4)
 				next.Endpoints = endpoints(1, 1, 1)
 				next.Passive = &snapshot.Passive{ConsecutiveErrors: 3, Ejection: 1, MaxEjectionPercent: 50}
 				c.Update(&next)

@@ -7,6 +7,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 // A ClusterStatus is the state of a cluster at one moment, for people.
@@ -16,9 +17,18 @@ type ClusterStatus struct {
 	DNS       *snapshot.DNSName
 	Algorithm snapshot.Algorithm
 	Check     snapshot.CheckType
-	Serving   int // endpoints that can serve now
-	Total     int // endpoints that have a weight
+	Serving   int            // endpoints that can serve now
+	Total     int            // endpoints that have a weight
+	Breaker   *BreakerStatus // nil: there is none
 	Endpoints []EndpointStatus
+}
+
+// A BreakerStatus is the state of a circuit breaker at one moment.
+type BreakerStatus struct {
+	State   breaker.State
+	OpenFor time.Duration // until probes may come; 0: it is not open
+	Running int64         // requests that hold a place
+	Waiting int64         // for one
 }
 
 // An EndpointStatus is the state of an endpoint at one moment.
@@ -50,8 +60,14 @@ func (c *Cluster) Status() ClusterStatus {
 	s, settings := c.set.Load(), c.settings.Load()
 	status := ClusterStatus{
 		ID: c.id, Service: settings.Service, DNS: settings.DNS, Algorithm: settings.Algorithm,
-		Check: settings.Health.Type, Serving: len(s.balance.endpoints),
+		Check: settings.Health.Type, Serving: s.serving(),
 		Endpoints: make([]EndpointStatus, 0, len(s.members)),
+	}
+	if c.breaker.On() {
+		b := &BreakerStatus{}
+		b.State, b.OpenFor = c.breaker.State(exchange.Now())
+		b.Running, b.Waiting = c.breaker.Counts()
+		status.Breaker = b
 	}
 	for _, m := range s.members {
 		e := m.endpoint
@@ -80,6 +96,16 @@ func (c *Cluster) EachWeighted(yield func(addr netip.AddrPort, serving bool)) {
 	for _, m := range c.set.Load().members {
 		if m.weight > 0 {
 			yield(m.endpoint.addr, m.endpoint.available())
+		}
+	}
+}
+
+// EachBreaker calls yield with every cluster that has a circuit breaker, and its state.
+func (cs *Clusters) EachBreaker(yield func(cluster string, state breaker.State)) {
+	for _, c := range cs.All() {
+		if c.breaker.On() {
+			state, _ := c.breaker.State(exchange.Now())
+			yield(c.id, state)
 		}
 	}
 }

@@ -39,10 +39,14 @@ var table = map[string]row{
 
 	"controllers": {
 		imports: []string{
-			"api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
+			"api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/contents", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
 			"controllers/replica", "controllers/status", "dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, k8sAPI, clientGo, controllerRuntime},
+	},
+	"controllers/contents": {
+		imports:   []string{"api/v1alpha1", "controllers/translate"},
+		libraries: []string{apimachinery, k8sAPI, controllerRuntime},
 	},
 	"controllers/endpoints": {
 		imports:   []string{"controllers/translate", "dataplane/snapshot"},
@@ -96,7 +100,12 @@ var table = map[string]row{
 		imports: []string{"dataplane/exchange"},
 		libraries: []string{
 			logr, "github.com/go-logr/zapr", "go.uber.org/zap", "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt",
+			"github.com/prometheus/client_model/go", "google.golang.org/protobuf",
 		},
+	},
+	"dataplane/telemetry/trace": {
+		imports:   []string{"dataplane/exchange"},
+		libraries: []string{logr, "go.opentelemetry.io/otel", "google.golang.org/grpc/credentials"},
 	},
 	"dataplane/filter": {
 		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
@@ -154,10 +163,17 @@ var table = map[string]row{
 	"dataplane/upstream": {
 		imports: []string{
 			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
-			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/budget", "dataplane/upstream/dial",
+			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/affinity", "dataplane/upstream/balance",
+			"dataplane/upstream/breaker", "dataplane/upstream/budget", "dataplane/upstream/dial",
 		},
 		libraries: []string{logr, sysUnix},
 	},
+	"dataplane/upstream/affinity": {imports: []string{"dataplane/exchange"}},
+	"dataplane/upstream/balance": {
+		imports:   []string{"dataplane/snapshot", "dataplane/exchange"},
+		libraries: []string{"github.com/cespare/xxhash/v2"},
+	},
+	"dataplane/upstream/breaker": {imports: []string{"dataplane/exchange"}},
 	"dataplane/upstream/budget": {imports: []string{"dataplane/exchange"}},
 	"dataplane/upstream/dial": {
 		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},

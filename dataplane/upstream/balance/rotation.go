@@ -1,4 +1,4 @@
-package upstream
+package balance
 
 import (
 	"math/rand/v2"
@@ -14,20 +14,20 @@ const (
 	maxOrderWork = 1 << 22
 )
 
-// A rotation visits n places in turns, each as often as its weight says: exactly so in every stretch as long as the sum
+// A Rotation visits n places in turns, each as often as its weight says: exactly so in every stretch as long as the sum
 // of the weights (divided by their greatest common divisor), and as evenly spread as smooth weighted round robin makes
 // it (nginx's algorithm: every place gains its weight, the richest is visited and pays the sum).
 //
 // It holds no position: that is the caller's, and outlives it.
-type rotation struct {
+type Rotation struct {
 	n     int
 	order []uint16 // of one whole turn; nil where the weights are equal, or live decides
 	live  *smooth  // for weights whose turn is too long to be worked out
 }
 
-// newRotation returns the rotation over places of these weights, none of them 0.
-func newRotation(weights []uint32) rotation {
-	r := rotation{n: len(weights)}
+// NewRotation returns the Rotation over places of these weights, none of them 0.
+func NewRotation(weights []uint32) Rotation {
+	r := Rotation{n: len(weights)}
 	reduced, sum := reduce(weights)
 	switch {
 	case sum == uint64(len(reduced)): // all 1
@@ -43,8 +43,8 @@ func newRotation(weights []uint32) rotation {
 	return r
 }
 
-// next returns the place to visit and moves position on. The rotation is not empty.
-func (r *rotation) next(position *atomic.Uint64) int {
+// Next returns the place to visit and moves position on. The Rotation is not empty.
+func (r *Rotation) Next(position *atomic.Uint64) int {
 	if r.live != nil {
 		return r.live.next()
 	}
@@ -58,12 +58,12 @@ func (r *rotation) next(position *atomic.Uint64) int {
 	return int(at % uint64(r.n))
 }
 
-// draw returns a place at random, as likely as its weight says, and leaves the position. (That of live it moves on: one
-// turn of thousands.) The rotation is not empty.
-func (r *rotation) draw() int {
+// Draw returns a place at random, as likely as its weight says, and leaves the position. (That of live it moves on: one
+// turn of thousands.) The Rotation is not empty.
+func (r *Rotation) Draw() int {
 	var anywhere atomic.Uint64
 	anywhere.Store(rand.Uint64())
-	return r.next(&anywhere)
+	return r.Next(&anywhere)
 }
 
 // A smooth is the state of nginx's algorithm.
@@ -95,17 +95,17 @@ func (s *smooth) step() int {
 
 // inherit takes over the credits of the places whose endpoints were in old too. One whose weight changed begins anew,
 // lest it starves for a debt of its old weight.
-func (s *smooth) inherit(old *smooth, endpoints, before []*Endpoint) {
+func (s *smooth) inherit(old *smooth, loads, before []*Load) {
 	if s == nil || old == nil {
 		return
 	}
-	place := make(map[*Endpoint]int, len(before))
+	place := make(map[*Load]int, len(before))
 	for i, e := range before {
 		place[e] = i
 	}
 	old.mu.Lock()
 	defer old.mu.Unlock()
-	for i, e := range endpoints {
+	for i, e := range loads {
 		if j, ok := place[e]; ok && s.weights[i] == old.weights[j] {
 			s.credit[i] = old.credit[j]
 		}
