@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -51,11 +52,12 @@ type conn struct {
 	probed    bool                        // looked at again since it fell silent
 	outside   bool                        // the next request is served outside step
 	responded bool
-	continued bool // the client was told to send the body that it announced
-	closing   bool // ends after this exchange
-	linger    bool // the client may still be sending: see lingeringClose
-	torn      bool // the response broke off, and only a reset can tell
-	stuck     bool // the client took no more: over TLS nothing can be written any more, not even the end
+	continued bool   // the client was told to send the body that it announced
+	preface   []byte // of HTTP/2, with what came behind it: somebody else goes on with the connection
+	closing   bool   // ends after this exchange
+	linger    bool   // the client may still be sending: see lingeringClose
+	torn      bool   // the response broke off, and only a reset can tell
+	stuck     bool   // the client took no more: over TLS nothing can be written any more, not even the end
 	headSize  int
 }
 
@@ -175,7 +177,9 @@ func (c *conn) work() bool {
 		x := &w.x
 		size, err := codec.ParseRequest(&x.Request, w.in[w.start:w.end], w.scanned, c.srv.options.Load().Limits)
 		if err != nil {
-			c.refuse(err)
+			if !c.speaksHTTP2() {
+				c.refuse(err)
+			}
 			return true
 		}
 		if size == 0 {
@@ -194,6 +198,20 @@ func (c *conn) work() bool {
 		}
 	}
 	return false
+}
+
+// prefaceLine is how a client begins that knows that HTTP/2 is spoken here (RFC 9113 §3.3).
+const prefaceLine = "PRI * HTTP/2.0\r\n"
+
+// speaksHTTP2 reports whether what could not be parsed is the preface of HTTP/2, at the start of a connection over plain
+// TCP, and there is somebody to go on with it. Over TLS the protocol was agreed upon.
+func (c *conn) speaksHTTP2() bool {
+	at := c.w.in[c.w.start:c.w.end]
+	if c.srv.preface == nil || !c.first || c.tcp == nil || len(at) < len(prefaceLine) || string(at[:len(prefaceLine)]) != prefaceLine {
+		return false
+	}
+	c.preface, c.closing = bytes.Clone(at), true
+	return true
 }
 
 // serveOne serves the request whose head stands at the start of the buffer, and takes it off.

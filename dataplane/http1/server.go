@@ -28,6 +28,7 @@ type Server struct {
 	sweeper *wire.Sweeper
 	log     logr.Logger
 	options atomic.Pointer[ServerOptions]
+	preface func(nc net.Conn, facts exchange.Conn, read []byte)
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -44,6 +45,12 @@ func NewServer(handler exchange.Handler, sweeper *wire.Sweeper, options ServerOp
 
 // SetOptions replaces the options; open connections follow with their next request.
 func (s *Server) SetOptions(o ServerOptions) { s.options.Store(&o) }
+
+// OnPreface has connections over plain TCP that begin with the preface of HTTP/2 served by serve, which gets what was read
+// of them. It is called before Serve; without it they are refused.
+func (s *Server) OnPreface(serve func(nc net.Conn, facts exchange.Conn, read []byte)) {
+	s.preface = serve
+}
 
 // Secured is a connection over TLS, such as a *tls.Conn; its NetConn is a *wire.Carrier.
 type Secured interface {
@@ -66,10 +73,18 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	s.sweeper.Add(&c.timer)
 	c.serve()
 	s.sweeper.Remove(&c.timer)
-	c.close()
+	if c.preface == nil {
+		c.close()
+	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	if c.preface != nil {
+		if !c.aborted.Load() {
+			_ = nc.SetDeadline(time.Time{}) // of a wake-up that came late
+		}
+		s.preface(nc, facts, c.preface)
+	}
 }
 
 // Drain lets every connection end: from now on responses say Connection: close, and a connection that has been silent

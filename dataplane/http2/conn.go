@@ -64,7 +64,7 @@ type conn struct {
 	headBytes int // of their requests
 	idle      []*worker
 	window    wire.Window
-	gone      [64]uint32 // streams that were reset lately: what is still on its way for them is no fault
+	gone      [64]uint32 // streams that we reset lately: what is still on its way for them is no fault
 	goneAt    int
 	wakes     []*sock.Timer // to be woken when mu is unlocked
 	deadlines deadlines

@@ -97,13 +97,13 @@ func (c *conn) reset(id uint32, code h2.ErrCode) error {
 	return c.cancels()
 }
 
-// noteGone remembers that a stream was reset. mu is locked.
+// noteGone remembers that we reset a stream. mu is locked.
 func (c *conn) noteGone(id uint32) {
 	c.gone[c.goneAt%len(c.gone)] = id
 	c.goneAt++
 }
 
-// wasReset reports whether the stream was reset lately. mu is locked.
+// wasReset reports whether we reset the stream lately. mu is locked.
 func (c *conn) wasReset(id uint32) bool {
 	for _, gone := range c.gone {
 		if gone == id {
@@ -163,8 +163,7 @@ func (c *conn) canceled(id uint32) error {
 	s, idle := c.streams[id], id > c.last || id%2 == 0
 	if s != nil {
 		s.lose()
-		delete(c.streams, id)
-		c.noteGone(id)
+		delete(c.streams, id) // what follows on it is a fault: only what we reset may be on its way
 	}
 	c.unlock()
 	switch {

@@ -1,0 +1,51 @@
+package dataplane
+
+import (
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2"
+)
+
+// servers serve the connections of one listener, each in the protocol that its client speaks.
+type servers struct {
+	http1 *http1.Server
+	http2 *http2.Server
+}
+
+func (d *DataPlane) newServers(o http1.ServerOptions) *servers {
+	s := &servers{
+		http1: http1.NewServer(d.proxy, d.sweeper, o, d.log),
+		http2: http2.NewServer(d.proxy, d.sweeper, http2.ServerOptions(o), d.log),
+	}
+	s.http1.OnPreface(s.http2.Serve)
+	return s
+}
+
+// SetOptions replaces the options; open connections follow with their next request.
+func (s *servers) SetOptions(o http1.ServerOptions) {
+	s.http1.SetOptions(o)
+	s.http2.SetOptions(http2.ServerOptions(o))
+}
+
+// Serve serves a connection to its end. Over TLS both sides have agreed on a protocol; a client that knows that HTTP/2 is
+// spoken here begins with its preface.
+func (s *servers) Serve(nc net.Conn, facts exchange.Conn) {
+	if secured, ok := nc.(*tls.Conn); ok && secured.ConnectionState().NegotiatedProtocol == "h2" {
+		s.http2.Serve(nc, facts, nil)
+		return
+	}
+	s.http1.Serve(nc, facts)
+}
+
+// Drain lets every connection end.
+func (s *servers) Drain(grace time.Duration) {
+	s.http1.Drain(grace)
+	s.http2.Drain(grace)
+}
+
+// Close ends every connection at once, and returns how many there were.
+func (s *servers) Close() int { return s.http1.Close() + s.http2.Close() }
