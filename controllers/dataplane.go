@@ -13,6 +13,8 @@ type DataPlane interface {
 	Apply(ctx context.Context, s *snapshot.Snapshot) error
 	// SetEndpoints replaces the endpoints of one cluster.
 	SetEndpoints(cluster string, endpoints []snapshot.Endpoint) error
+	// SetReplicas says how many replicas serve, this one included.
+	SetReplicas(n int)
 	// Health counts the endpoints of each service, by namespace/name.
 	Health() map[string]snapshot.Health
 	// Ready says whether traffic is taken.

@@ -34,6 +34,9 @@ func (c *Controller) tellStatus(ctx context.Context) {
 		case <-ticker.C:
 			c.acknowledge(ctx)
 		}
+		if ready := c.ready(); ready != nil {
+			c.options.Plane.SetReplicas(len(ready))
+		}
 		if !c.election.Leading() {
 			continue
 		}

@@ -86,6 +86,7 @@ func refusals() map[string]refusal {
 		"key-file":          {"bindAddress: ':80', tls: true, tlsConfig: {certificates: [{secretRef: {name: c}, keyFile: /k}]}" + backends, "spec.tlsConfig.certificates[0]", "only allowed in the standalone file"},
 		"third-route-again": {"bindAddress: ':80'" + backends + ", routes: [{name: a}, {name: b}, {name: a}]", "spec.routes[2]", "duplicate"},
 
+		"no-certificate":  {"bindAddress: ':80', tls: true, tlsConfig: {certificates: [{}]}" + backends, "spec.tlsConfig.certificates[0]", "set `secretRef`"},
 		"tcp-auth":        {"bindAddress: ':80', protocol: TCP, auth: {mode: None}" + backends, "spec.protocol", "may only be set when `protocol` is 'HTTP'"},
 		"hash-elsewhere":  {"bindAddress: ':80', loadBalancing: {hashOn: {type: Path}}" + backends, "spec.loadBalancing.hashOn", "may only be set when `algorithm` is 'ConsistentHash'"},
 		"hash-name":       {"bindAddress: ':80', loadBalancing: {algorithm: ConsistentHash, hashOn: {type: Path, name: x}}" + backends, "spec.loadBalancing.hashOn", "`name` is for the types"},

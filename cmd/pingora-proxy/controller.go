@@ -188,7 +188,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	limitThreads(&loaded.Globals)
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
-	d := dataplane.Options{Log: log, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
+	d := dataplane.Options{Log: log, Version: version, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
 	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {
 		if c := controller.Load(); c != nil {
 			c.Ejected(cluster, endpoint)

@@ -109,7 +109,7 @@ type process struct {
 func start(source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level) (*process, error) {
 	limitThreads(&first.Globals)
 	metrics := telemetry.NewMetrics(version)
-	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Metrics: metrics})}
+	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Version: version, Metrics: metrics})}
 	p.control = newControl(p, level, source.Path)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel

@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // that is served as usual.
 type filterMetrics struct {
 	rateLimited, jwksRefreshes, mirrored *prometheus.CounterVec
-	sharedErrors                         prometheus.Counter
+	sharedErrors, exportFailures         prometheus.Counter
 }
 
 func newFilterMetrics(registry prometheus.Registerer) filterMetrics {
@@ -23,8 +23,11 @@ func newFilterMetrics(registry prometheus.Registerer) filterMetrics {
 		sharedErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "rate_limit_store_errors_total", Help: "Requests for which the store of shared rate limits had no answer.",
 		}),
+		exportFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "trace_export_failures_total", Help: "Batches of spans that could not be sent to the collector.",
+		}),
 	}
-	registry.MustRegister(f.rateLimited, f.jwksRefreshes, f.mirrored, f.sharedErrors)
+	registry.MustRegister(f.rateLimited, f.jwksRefreshes, f.mirrored, f.sharedErrors, f.exportFailures)
 	return f
 }
 
@@ -44,6 +47,9 @@ func (m *Metrics) JWKSRefresh(provider string, ok bool) {
 	}
 	m.filters.jwksRefreshes.WithLabelValues(provider, result).Inc()
 }
+
+// SpansLost counts a batch of spans that could not be sent.
+func (m *Metrics) SpansLost() { m.filters.exportFailures.Inc() }
 
 // Mirrored counts a copy of a request: sent, dropped or failed.
 func (m *Metrics) Mirrored(result string) { m.filters.mirrored.WithLabelValues(result).Inc() }

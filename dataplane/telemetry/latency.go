@@ -21,7 +21,7 @@ func (d *Durations) Latency() Latency { return latencyOf(&d.buckets) }
 
 func bucketOf(n exchange.Nanos) int {
 	i := 0
-	for i < len(bounds) && n > exchange.Nanos(bounds[i]) {
+	for i < len(bounds) && n > exchange.Nanos(bounds[i]) { // most requests end at the first or second bound
 		i++
 	}
 	return i

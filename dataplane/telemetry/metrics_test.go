@@ -120,6 +120,7 @@ func TestEverythingHasItsName(t *testing.T) {
 		"open_connections{}":                                                                                     1,
 		"connections_total{}":                                                                                    3,
 		"active_requests{}":                                                                                      5,
+		"trace_export_failures_total{}": 0,
 		"rate_limit_store_errors_total{}":                                                                        0,
 		"open_tunnels{}":                                                                                         6,
 		`rejected_connections_total{reason="too_many_connections"}`:                                              1,

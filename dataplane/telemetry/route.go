@@ -87,10 +87,10 @@ func (r *RouteMetrics) Observe(x *exchange.Exchange) {
 	}
 
 	if rec.Status != http.StatusSwitchingProtocols { // how long a tunnel is open says nothing of how fast we are
-		r.duration.observe(rec.End - rec.Start)
+		r.duration.observeTraced(rec.End-rec.Start, rec.TraceID)
 	}
 	if rec.UpstreamHead != 0 {
-		r.upstream.observe(rec.UpstreamHead - rec.UpstreamStart)
+		r.upstream.observeTraced(rec.UpstreamHead-rec.UpstreamStart, rec.TraceID)
 	}
 	if rec.BytesIn > 0 {
 		r.bytesIn.Add(uint64(rec.BytesIn))

@@ -92,7 +92,7 @@ var table = map[string]row{
 	"charts/gen": {libraries: []string{"github.com/goccy/go-yaml"}},
 
 	"dataplane": {
-		imports:   []string{"dataplane/*"},
+		imports:   []string{"dataplane/*", "dataplane/telemetry/trace"},
 		libraries: []string{logr},
 	},
 	"dataplane/exchange": {},
@@ -198,7 +198,7 @@ var table = map[string]row{
 		// The snapshot, because a route's time-outs and retries are the snapshot's and have no live side.
 		imports: []string{
 			"dataplane/exchange", "dataplane/router", "dataplane/snapshot", "dataplane/upstream", "dataplane/filter",
-			"dataplane/telemetry",
+			"dataplane/telemetry", "dataplane/telemetry/trace",
 		},
 		libraries: []string{logr},
 	},

@@ -1,0 +1,138 @@
+package dataplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+)
+
+// A liveFilter is an instance with what runs for it in the background.
+type liveFilter struct {
+	filter  filter.Filter
+	end     context.CancelFunc
+	running sync.WaitGroup
+}
+
+// newFilter makes the instance of a Config.
+func (d *DataPlane) newFilter(config filter.Config) (*liveFilter, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &liveFilter{end: cancel}
+	made, err := config.New(filter.Env{
+		Log:      d.log.WithName("filter"),
+		Metrics:  d.metrics,
+		Send:     d.send,
+		Fetch:    d.fetch,
+		Replicas: func() int { return int(max(d.replicas.Load(), 1)) },
+		Shared:   d.shared(),
+		Background: func(f func(ctx context.Context)) {
+			l.running.Go(func() { f(ctx) })
+		},
+	})
+	if err != nil {
+		cancel()
+		l.running.Wait()
+		return nil, err
+	}
+	l.filter = made
+	return l, nil
+}
+
+// shared returns the store of shared limits.
+func (d *DataPlane) shared() filter.Shared { return nil }
+
+// close ends what runs in the background, then the filter.
+func (l *liveFilter) close() {
+	l.end()
+	l.running.Wait()
+	l.filter.Close()
+}
+
+// SetReplicas says how many replicas serve, this one included: shared limits without a store are divided between them.
+func (d *DataPlane) SetReplicas(n int) { d.replicas.Store(int64(n)) }
+
+// sendTries is how many endpoints are asked for a filter.
+const sendTries = 2
+
+// send implements filter.Env.Send: an exchange of the proxy's own.
+func (d *DataPlane) send(cluster string, x *exchange.Exchange, timeout time.Duration) error {
+	c := d.clusters.Get(cluster)
+	if c == nil {
+		return &exchange.Failure{Reason: exchange.NoEndpoints, Err: fmt.Errorf("there is no cluster %q", cluster)}
+	}
+	if x.Downstream == nil {
+		x.Downstream = nobody{}
+	}
+	deadline := exchange.Now() + exchange.Nanos(timeout)
+	var tried upstream.Choice
+	for n := 1; ; n++ {
+		endpoint, reason := c.Pick(&tried)
+		if endpoint == nil {
+			return &exchange.Failure{Reason: reason, Err: errors.New("no endpoint can serve")}
+		}
+		err := endpoint.RoundTrip(x, upstream.Try{Connect: timeout, Deadline: deadline, Idle: timeout})
+		if err == nil {
+			endpoint.Report(x.Response.Status, nil)
+			return nil
+		}
+		var failure *exchange.Failure
+		if !errors.As(err, &failure) {
+			failure = &exchange.Failure{Reason: exchange.UpstreamReset, Sent: true, Err: err}
+		}
+		endpoint.Report(0, failure)
+		if n == sendTries || failure.Sent || failure.BodyRead || exchange.Now() >= deadline {
+			return failure
+		}
+		tried.Add(endpoint)
+		x.ResetResponse()
+	}
+}
+
+// nobody is the client of an exchange that the proxy itself asks for.
+type nobody struct{}
+
+// Interim implements exchange.Downstream.
+func (nobody) Interim(*exchange.Exchange, int, *exchange.Header) error { return nil }
+
+// Respond implements exchange.Downstream.
+func (nobody) Respond(*exchange.Exchange) error { return nil }
+
+// newFetch returns the client that filters fetch URLs with. Redirections stay on the host that the user has named: what
+// else there is in a network is not a stranger's to choose.
+func newFetch(permit func(netip.Addr) error) (*http.Client, *http.Transport) {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
+		if permit == nil {
+			return nil
+		}
+		addr, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return permit(addr.Addr().Unmap())
+	}}
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
+		MaxIdleConns: 16, IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+	}
+	return &http.Client{
+		Transport: transport, Timeout: 15 * time.Second,
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			switch first := via[0]; {
+			case len(via) > 3:
+				return errors.New("too many redirections")
+			case r.URL.Hostname() != first.URL.Hostname() || first.URL.Scheme == "https" && r.URL.Scheme != "https":
+				return errors.New("redirected to another host, or away from TLS")
+			}
+			return nil
+		},
+	}, transport
+}
