@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net"
 	"strconv"
 	"strings"
@@ -11,15 +13,68 @@ import (
 
 // An owner is who lists backends: a service, or one of its routes.
 type owner struct {
-	service int
-	route   string
-	id      string // what the IDs of its clusters begin with
-	field   string // what the fields of its problems begin with
+	service  int
+	route    string
+	id       string // what the IDs of its clusters begin with
+	field    string // what the fields of its problems begin with
+	shared   string // what the IDs of those begin with that several routes share: Services and DNS names
+	settings settings
+}
+
+// settings are what clusters get of a service, or of a route in its place.
+type settings struct {
+	health    *v1alpha1.HealthCheck
+	balancing *v1alpha1.LoadBalancing
+	breaker   *v1alpha1.CircuitBreaker
+}
+
+func (s *Service) settings() settings {
+	return settings{health: s.Spec.HealthCheck, balancing: s.Spec.LoadBalancing, breaker: s.Spec.CircuitBreaker}
+}
+
+// ofService is the owner of the backends that a service lists.
+func ofService(service int, in *Service) owner {
+	return owner{service: service, id: in.Owner(), shared: in.Owner(), settings: in.settings()}
+}
+
+// ofRoute is the owner of the backends of a route, its own or the service's. What they are checked, balanced and bounded
+// with is a cluster's; so a route that has it otherwise than the service has clusters of its own.
+func ofRoute(service int, in *Service, spec *v1alpha1.Route, at string) owner {
+	of := ofService(service, in)
+	own := false
+	if b := spec.LoadBalancing; b != nil {
+		own = !sameBalancing(b, of.settings.balancing)
+		of.settings.balancing = b
+	}
+	if len(spec.Backends) > 0 {
+		if spec.HealthCheck != nil {
+			of.settings.health, own = spec.HealthCheck, true
+		}
+		if spec.CircuitBreaker != nil {
+			of.settings.breaker, own = spec.CircuitBreaker, true
+		}
+		of.route, of.field = spec.Name, at+"."
+	}
+	if len(spec.Backends) > 0 || own {
+		of.id += "|" + spec.Name
+	}
+	if own {
+		of.shared = of.id
+	}
+	return of
+}
+
+// aside is the owner of a backend that requests are not forwarded to. No circuit breaker stands before it.
+func aside(service int, in *Service, route, field string) owner {
+	of := owner{service: service, route: route, id: in.Owner() + "|" + route + "|" + field, field: field + "|", settings: in.settings()}
+	of.shared, of.settings.breaker = of.id, nil
+	return of
 }
 
 // balance makes the clusters of a list of backends and the shares that they get: each Service and each DNS name is a
-// cluster of its own, whose share does not depend on how many addresses it has; all plain addresses of one role are one
-// cluster. A backend that cannot be used is a problem, and the others serve.
+// cluster of its own, whose share does not depend on how many addresses it has; all plain addresses of one role and
+// protocol are one cluster, but for those that requests can ask for. A backend that cannot be used is a problem, and the
+// others serve.
 func (t *translation) balance(in *Service, of owner, upstreams []string, backends []v1alpha1.Backend) []snapshot.WeightedCluster {
 	var out []snapshot.WeightedCluster
 	at := map[string]int{} // in out, by ID
@@ -31,26 +86,31 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 			return
 		}
 		weight := uint32(max(0, deref(b.Weight)))
-		backup := deref(b.Role) == v1alpha1.RoleBackup
-		id := clusterID(of.id, backup, to.name())
-		if !to.plain.IsValid() { // all routes of the object share it, with its checks and connections
-			id = clusterID(in.Owner(), backup, to.name())
+		protocol := protocolOf(in, b)
+		override := overrideOf(b)
+		one := snapshot.WeightedCluster{Backup: deref(b.Role) == v1alpha1.RoleBackup, Override: override}
+		prefix := of.id
+		if !to.plain.IsValid() {
+			prefix = of.shared
 		}
+		id := clusterID(prefix, one.Backup, to.name(), protocol, override)
 		i, ok := at[id]
 		if !ok {
 			i = len(out)
 			at[id] = i
-			out = append(out, snapshot.WeightedCluster{Cluster: id, Backup: backup})
+			one.Cluster = id
+			out = append(out, one)
 			if !t.clusters[id] {
 				t.clusters[id] = true
-				c := newCluster(in, id)
+				c := t.newCluster(in, of, id, protocol)
 				switch {
 				case to.origin != nil:
 					c.Origin = to.origin
 					c.Endpoints = t.world.Endpoints[OriginKey(*to.origin)]
+					c.ZoneAware = deref(of.settings.balancing.ZoneAware)
 				case to.dns != nil:
 					c.DNS = to.dns
-					c.Health.Host = authority(strings.TrimSuffix(to.dns.Host, "."), to.dns.Port)
+					c.Health.Host = authority(strings.TrimSuffix(to.dns.Host, "."), to.dns.Port, c.TLS != nil)
 				}
 				fresh[id] = c
 				t.out.Clusters = append(t.out.Clusters, c)
@@ -58,6 +118,9 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 		}
 		out[i].Weight += weight
 		if c := fresh[id]; c != nil && to.plain.IsValid() {
+			if b.Override != nil {
+				weight = max(1, weight) // who asks for it gets it, also where nobody else does
+			}
 			c.Endpoints = append(c.Endpoints, snapshot.Endpoint{Addr: to.plain, Weight: weight})
 		}
 	}
@@ -73,12 +136,17 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 
 // clusterID begins with the service, or service and route, that lists the addresses; names hold no bars. It stays the
 // same across reloads for as long as the cluster means the same: what lives under it survives.
-func clusterID(owner string, backup bool, what string) string {
+func clusterID(owner string, backup bool, what string, protocol v1alpha1.BackendProtocol, o snapshot.Override) string {
 	role := v1alpha1.RolePrimary
 	if backup {
 		role = v1alpha1.RoleBackup
 	}
-	return owner + "|" + string(role) + "|" + what + "|HTTP"
+	id := owner + "|" + string(role) + "|" + what + "|" + string(protocol)
+	if o != (snapshot.Override{}) { // its value is not for everybody's eyes
+		sum := sha256.Sum256([]byte(o.Header + "\x00" + o.Cookie + "\x00" + o.Value))
+		id += "|" + hex.EncodeToString(sum[:4])
+	}
+	return id
 }
 
 // OwnerOf is the service that a cluster belongs to, by the cluster's ID.
@@ -88,15 +156,33 @@ func OwnerOf(clusterID string) string {
 }
 
 // authority is the Host field that asks for a name at a port, which is left out where it is the usual one.
-func authority(host string, port uint16) string {
-	if port == 80 {
+func authority(host string, port uint16, secure bool) string {
+	if port == 80 && !secure || port == 443 && secure {
 		return host
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
-func newCluster(in *Service, id string) *snapshot.Cluster {
-	h := in.Spec.HealthCheck
+// protocolOf is what a backend speaks.
+func protocolOf(in *Service, b *v1alpha1.Backend) v1alpha1.BackendProtocol {
+	switch {
+	case b.Protocol != nil:
+		return *b.Protocol
+	case in.Spec.UpstreamTLS != nil:
+		return v1alpha1.BackendHTTPS
+	}
+	return v1alpha1.BackendHTTP
+}
+
+func overrideOf(b *v1alpha1.Backend) snapshot.Override {
+	if b.Override == nil {
+		return snapshot.Override{}
+	}
+	return snapshot.Override{Header: deref(b.Override.Header), Cookie: deref(b.Override.Cookie), Value: b.Override.Value}
+}
+
+func (t *translation) newCluster(in *Service, of owner, id string, protocol v1alpha1.BackendProtocol) *snapshot.Cluster {
+	h, b := of.settings.health, of.settings.balancing
 	c := &snapshot.Cluster{
 		ID:      id,
 		Service: in.Owner(),
@@ -104,21 +190,33 @@ func newCluster(in *Service, id string) *snapshot.Cluster {
 			Timeout:            ms(h.TimeoutMs),
 			Interval:           secs(h.FrequencySecs),
 			Path:               deref(h.Path),
+			Service:            deref(h.Service),
 			HealthyThreshold:   int(deref(h.HealthyThreshold)),
 			UnhealthyThreshold: int(deref(h.UnhealthyThreshold)),
 		},
+		Algorithm: algorithm(b),
+		SlowStart: secs(b.SlowStartSecs),
+		Breaker:   breaker(of.settings.breaker),
 	}
 	switch deref(h.Type) {
 	case v1alpha1.HealthCheckHTTP:
 		c.Health.Type = snapshot.CheckHTTP
+	case v1alpha1.HealthCheckGRPC:
+		c.Health.Type = snapshot.CheckGRPC
 	case v1alpha1.HealthCheckDisabled:
 		c.Health.Type = snapshot.CheckDisabled
 	}
-	switch deref(in.Spec.LoadBalancing.Algorithm) {
-	case v1alpha1.AlgorithmLeastRequest:
-		c.Algorithm = snapshot.LeastRequest
-	case v1alpha1.AlgorithmRandom:
-		c.Algorithm = snapshot.Random
+	if protocol == v1alpha1.BackendH2 || protocol == v1alpha1.BackendH2C {
+		c.Protocol = snapshot.HTTP2
+	}
+	if protocol == v1alpha1.BackendHTTPS || protocol == v1alpha1.BackendH2 {
+		c.TLS = t.upstreamTLS(of.service, in)
+	}
+	switch deref(in.Spec.UpstreamProxyProtocol) {
+	case v1alpha1.ProxyProtocolV1:
+		c.ProxyProtocol = 1
+	case v1alpha1.ProxyProtocolV2:
+		c.ProxyProtocol = 2
 	}
 	if p := h.Passive; p != nil {
 		c.Passive = &snapshot.Passive{
@@ -128,4 +226,75 @@ func newCluster(in *Service, id string) *snapshot.Cluster {
 		}
 	}
 	return c
+}
+
+func breaker(b *v1alpha1.CircuitBreaker) *snapshot.Breaker {
+	if b == nil {
+		return nil
+	}
+	return &snapshot.Breaker{
+		MaxConnections: int(deref(b.MaxConnections)),
+		MaxPending:     int(deref(b.MaxPending)),
+		ErrorPercent:   int(deref(b.ErrorPercent)),
+		MinRequests:    int(deref(b.MinRequests)),
+		Open:           secs(b.OpenSecs),
+	}
+}
+
+// upstreamTLS says how the endpoints of a service are spoken to over TLS. Where something that it names is missing, no
+// connection is opened: one without it could be anybody's.
+func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTLS {
+	out := &snapshot.UpstreamTLS{}
+	u := in.Spec.UpstreamTLS
+	if u == nil {
+		return out
+	}
+	if made := t.secured[service]; made != nil {
+		return made
+	}
+	out.ServerName, out.Insecure = deref(u.ServerName), deref(u.InsecureSkipVerify)
+	wrong := func(field string, reason Reason, message string) {
+		if out.Invalid == "" {
+			out.Invalid = message
+		}
+		t.problem(Problem{Service: service, Field: "upstreamTLS." + field, Reason: reason, Message: message})
+	}
+	if ref := u.CARef; ref != nil {
+		bundle, err := in.content("upstreamTLS.caRef")
+		if err == nil {
+			err = checkBundle(bundle)
+		}
+		if err != nil {
+			wrong("caRef", t.referenceReason(in, ref), err.Error())
+		}
+		out.CA = bundle
+	}
+	if source := u.Certificate; source != nil {
+		c := in.UpstreamCertificate
+		reason := ReasonInvalidCertificateRef
+		switch {
+		case !t.mayUse(in, source.SecretRef):
+			c = Certificate{Name: c.Name, Problem: notGranted("Secret", *source.SecretRef.Namespace+"/"+source.SecretRef.Name, in.Namespace)}
+			reason = ReasonRefNotPermitted
+		case c.Name == "" && c.Problem == "":
+			c.Problem = "the certificate was not found"
+		}
+		c.check()
+		if c.Problem != "" {
+			wrong("certificate", reason, c.Problem)
+		} else {
+			out.Certificate = &snapshot.Certificate{Name: c.Name, Chain: c.Chain, Key: c.Key}
+		}
+	}
+	t.secured[service] = out
+	return out
+}
+
+// referenceReason says why a content that holds certificates cannot be had.
+func (t *translation) referenceReason(in *Service, ref *v1alpha1.Reference) Reason {
+	if t.world != nil && deref(ref.Namespace) != "" &&
+		!t.world.Granted(in.Namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name)) {
+		return ReasonRefNotPermitted
+	}
+	return ReasonInvalidCertificateRef
 }

@@ -3,6 +3,8 @@ package translate
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
@@ -23,6 +25,9 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	}
 	if wrong == "" {
 		merge(&r.Timeouts, spec.Timeouts)
+		if spec.Retry != nil {
+			r.Retry = retry(spec.Retry)
+		}
 	}
 
 	hosts := r.Hosts
@@ -69,12 +74,18 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		return r // it answers 503, and nothing of it is built
 	}
 	answers := t.filter(r, service, in, spec, at)
+	of := ofRoute(service, in, spec, at)
 	switch {
 	case answers: // no endpoint is ever asked
 	case len(spec.Backends) > 0:
-		r.Clusters = t.balance(in, owner{service, spec.Name, in.Owner() + "|" + spec.Name, at + "."}, nil, spec.Backends)
+		r.Clusters = t.balance(in, of, nil, spec.Backends)
 	default:
-		r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
+		r.Clusters = t.balance(in, of, in.Spec.Upstreams, in.Spec.Backends)
+	}
+	if spec.LoadBalancing != nil {
+		t.choice(r, service, in, spec.LoadBalancing, at+"."+serviceBalancing)
+	} else {
+		t.choice(r, service, in, in.Spec.LoadBalancing, serviceBalancing)
 	}
 	if len(r.Clusters) == 0 && !answers && r.Invalid == "" {
 		r.Invalid = "no backends" // for which there are problems: Validate wants one at least
@@ -134,7 +145,8 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 		return r
 	}
 	t.filter(r, service, in, nil, "")
-	r.Clusters = t.balance(in, owner{service: service, id: in.Owner()}, in.Spec.Upstreams, in.Spec.Backends)
+	r.Clusters = t.balance(in, ofService(service, in), in.Spec.Upstreams, in.Spec.Backends)
+	t.choice(r, service, in, in.Spec.LoadBalancing, serviceBalancing)
 	if len(r.Clusters) == 0 && r.Invalid == "" {
 		r.Invalid = "no backends"
 	}
@@ -146,6 +158,7 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 	configs, answers, err := filters.List(filters.Source{
 		Snapshot: r, Service: &in.Spec, Route: spec, Field: at,
 		Content: in.content,
+		URL:     func(text string) error { return t.mayFetch(in, text) },
 		Cluster: func(field string, b *v1alpha1.Backend) (string, error) { return t.aside(in, service, r.Name, field, b) },
 	})
 	r.Filters = configs
@@ -172,10 +185,26 @@ func (s *Service) content(field string) ([]byte, error) {
 	return c.Data, nil
 }
 
+// mayFetch says why a service may not have a URL fetched. What it names is held to the same policy as a backend.
+func (t *translation) mayFetch(in *Service, text string) error {
+	u, err := url.Parse(text)
+	if err != nil {
+		return err
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if _, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)}); reason != "" {
+		return errors.New(message)
+	}
+	return nil
+}
+
 // aside makes the cluster of a backend that requests are not forwarded to: one that is asked about them, or gets copies.
 func (t *translation) aside(in *Service, service int, route, field string, b *v1alpha1.Backend) (string, error) {
 	before := len(t.problems)
-	list := t.balance(in, owner{service, route, in.Owner() + "|" + route + "|" + field, field + "|"}, nil, []v1alpha1.Backend{*b})
+	list := t.balance(in, aside(service, in, route, field), nil, []v1alpha1.Backend{*b})
 	if len(list) == 0 {
 		if len(t.problems) > before {
 			p := &t.problems[len(t.problems)-1]
@@ -190,16 +219,20 @@ func (t *translation) aside(in *Service, service int, route, field string, b *v1
 func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {
 	r := &snapshot.Route{Service: s, Name: name}
 	merge(&r.Timeouts, in.Spec.Timeouts)
-	retry := in.Spec.Retry
-	r.Retry = snapshot.Retry{
-		Attempts:      int(deref(retry.Attempts)),
-		PerTryTimeout: ms(retry.PerTryTimeoutMs),
-		BudgetPercent: int(deref(retry.BudgetPercent)),
-	}
-	for _, c := range retry.Codes {
-		r.Retry.Codes = append(r.Retry.Codes, int(c))
-	}
+	r.Retry = retry(in.Spec.Retry)
 	return r
+}
+
+func retry(r *v1alpha1.Retry) snapshot.Retry {
+	out := snapshot.Retry{
+		Attempts:      int(deref(r.Attempts)),
+		PerTryTimeout: ms(r.PerTryTimeoutMs),
+		BudgetPercent: int(deref(r.BudgetPercent)),
+	}
+	for _, c := range r.Codes {
+		out.Codes = append(out.Codes, int(c))
+	}
+	return out
 }
 
 func merge(into *snapshot.Timeouts, from *v1alpha1.Timeouts) {

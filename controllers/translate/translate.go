@@ -67,6 +67,7 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog), Tracing: tracing(in), Store: store(in)},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
 		clusters:  map[string]bool{},
+		secured:   map[int]*snapshot.UpstreamTLS{},
 		reported:  map[Problem]bool{},
 		world:     in.World,
 	}
@@ -94,8 +95,9 @@ type translation struct {
 	holders   []holder     // of addresses
 	listeners map[netip.AddrPort]*snapshot.Listener
 	requests  map[request]claim
-	yields    map[*snapshot.Route]bool // weak routes of whose requests others want some
-	clusters  map[string]bool          // by ID
+	yields    map[*snapshot.Route]bool      // weak routes of whose requests others want some
+	clusters  map[string]bool               // by ID
+	secured   map[int]*snapshot.UpstreamTLS // by service
 }
 
 func (t *translation) yielding(r *snapshot.Route) int {
@@ -149,6 +151,9 @@ func (t *translation) service(index int, in *Service) {
 		service.Underscores = deref(s.AllowUnderscores)
 		service.KeepSlashes = s.MergeSlashes != nil && !*s.MergeSlashes
 		service.KeepHeaders = s.KeepRequestHeaders
+	}
+	if limits := in.Spec.Limits; limits != nil {
+		service.MaxConnections, service.MaxRequests = int(deref(limits.MaxConnections)), int(deref(limits.MaxRequests))
 	}
 	l.Services = append(l.Services, service)
 	for j := range in.Spec.Routes {

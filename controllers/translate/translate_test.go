@@ -17,6 +17,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -96,9 +97,9 @@ func plain(v reflect.Value) any {
 	case snapshot.PathType:
 		return [...]string{"Prefix", "Exact", "Regex"}[x]
 	case snapshot.CheckType:
-		return [...]string{"TCP", "HTTP", "Disabled"}[x]
+		return [...]string{"TCP", "HTTP", "Disabled", "GRPC"}[x]
 	case snapshot.Algorithm:
-		return [...]string{"RoundRobin", "LeastRequest", "Random"}[x]
+		return [...]string{"RoundRobin", "LeastRequest", "Random", "ConsistentHash"}[x]
 	case fmt.Stringer:
 		return x.String()
 	}
@@ -153,16 +154,13 @@ func input(services ...translate.Service) translate.Input {
 }
 
 func TestSameInputSameSnapshot(t *testing.T) {
-	text, err := os.ReadFile("../../test/fixtures/config/full.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a, _ := translate.Translate(load(t, string(text)))
-	b, _ := translate.Translate(load(t, string(text)))
+	text := harness.FullConfig(t)
+	a, _ := translate.Translate(load(t, text))
+	b, _ := translate.Translate(load(t, text))
 	if !reflect.DeepEqual(a, b) {
 		t.Error("two translations of one input differ")
 	}
-	in := load(t, strings.Replace(string(text), "request_ms: 5000", "request_ms: 5001", 1))
+	in := load(t, strings.Replace(text, "request_ms: 5000", "request_ms: 5001", 1))
 	if c, _ := translate.Translate(in); c.Hash == a.Hash {
 		t.Error("another configuration has the same hash")
 	}
