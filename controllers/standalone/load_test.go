@@ -13,6 +13,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
 const fixtures = "../../test/fixtures/config/"
@@ -52,9 +53,12 @@ func TestLoadSeed(t *testing.T) {
 }
 
 func TestEveryFieldLoads(t *testing.T) {
-	l := mustLoad(t, Options{Path: fixtures + "full.yaml"})
+	l, problems := LoadBytes("full.yaml", []byte(harness.FullConfig(t)), Options{})
+	if l == nil {
+		t.Fatal(lines(problems))
+	}
 	for _, s := range l.Settings {
-		if s.From != FromFile || !strings.HasPrefix(s.Where, fixtures+"full.yaml:") {
+		if s.From != FromFile || !strings.HasPrefix(s.Where, "full.yaml:") {
 			t.Errorf("%s comes from %s %s", s.Key, s.From, s.Where)
 		}
 	}
@@ -62,10 +66,7 @@ func TestEveryFieldLoads(t *testing.T) {
 
 // The two spellings of the whole schema are one configuration.
 func TestCamelCaseMeansTheSame(t *testing.T) {
-	data, err := os.ReadFile(fixtures + "full.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := []byte(harness.FullConfig(t))
 	words := map[string]bool{}
 	s := &shapes{}
 	s.words(reflect.TypeFor[v1alpha1.Config](), words)

@@ -24,6 +24,8 @@ type Source struct {
 	Content func(field string) ([]byte, error)
 	// Cluster returns the ID of the cluster that a backend in a field stands for, beside those that the route forwards to.
 	Cluster func(field string, b *v1alpha1.Backend) (string, error)
+	// URL says why a URL may not be fetched from, if it may not.
+	URL func(text string) error
 }
 
 // A config is a filter.Config that knows whether New will take it.
