@@ -87,6 +87,9 @@ type Conn struct {
 	nuisance atomic.Int32 // frames since the last sweep that brought nothing
 
 	mu       sync.Mutex
+	peek     func(fd uintptr) // one closure a connection, not one a call
+	peekHead [frameHead]byte
+	peeked   bool
 	streams  map[uint32]*stream
 	free     []*stream
 	nextID   uint32
@@ -120,6 +123,7 @@ func New(nc net.Conn, o Options, gone func(*Conn)) *Conn {
 			c.raw = raw
 		}
 	}
+	c.peek = c.peekAt
 	c.lastRead.Store(int64(exchange.Now()))
 	c.out.init(c.nc, c.drained)
 	c.in = bufio.NewReaderSize(c.nc, readBuffer)
@@ -162,19 +166,20 @@ func (c *Conn) reserve() bool {
 	return true
 }
 
-// ending peeks at a connection that had nothing to do: its end may have arrived, and not been read yet.
+// ending peeks at a connection that had nothing to do: its end may have arrived, and not been read yet. The caller holds
+// c.mu.
 func (c *Conn) ending() bool {
 	if c.raw == nil {
 		return false
 	}
-	ended := false
-	err := c.raw.Control(func(fd uintptr) {
-		var head [frameHead]byte
-		n, err := wire.Peek(int(fd), head[:])
-		ended = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR ||
-			n == frameHead && !c.secure && http2.FrameType(head[3]) == http2.FrameGoAway
-	})
-	return err != nil || ended
+	err := c.raw.Control(c.peek)
+	return err != nil || c.peeked
+}
+
+func (c *Conn) peekAt(fd uintptr) {
+	n, err := wire.Peek(int(fd), c.peekHead[:])
+	c.peeked = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR ||
+		n == frameHead && !c.secure && http2.FrameType(c.peekHead[3]) == http2.FrameGoAway
 }
 
 // load is how many streams there are.
