@@ -96,6 +96,7 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 		}
 	}
 	// Signatures are made of what the endpoint gets.
+	l.signing()
 	if l.err != nil {
 		return nil, l.answers, l.err
 	}
