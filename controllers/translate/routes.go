@@ -224,6 +224,9 @@ func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *s
 }
 
 func retry(r *v1alpha1.Retry) snapshot.Retry {
+	if r == nil {
+		return snapshot.Retry{Attempts: 1}
+	}
 	out := snapshot.Retry{
 		Attempts:      int(deref(r.Attempts)),
 		PerTryTimeout: ms(r.PerTryTimeoutMs),
