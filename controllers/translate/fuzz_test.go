@@ -251,6 +251,14 @@ func (g *generator) object() translate.Service {
 	}
 	s.Spec.SetDefaults(v1alpha1.FromCluster)
 	s.Faults = validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster)
+	s.Contents = map[string]translate.Content{}
+	v1alpha1.References(&s.Spec, func(path string, _ *v1alpha1.Reference) {
+		s.Contents[path] = pick(g, translate.Content{Name: "young/good", Data: []byte(strings.Repeat("k", 32))},
+			translate.Content{Name: "young/pem", Data: goodCertificate().Chain}, translate.Content{Problem: "Secret `young/gone` does not exist"})
+		if g.IntN(8) == 0 {
+			delete(s.Contents, path)
+		}
+	})
 	if c := s.Spec.TLSConfig; c != nil {
 		for range c.Certificates {
 			s.Certificates = append(s.Certificates, pick(g, goodCertificate(), translate.Certificate{},
@@ -266,7 +274,7 @@ func (g *generator) object() translate.Service {
 func (g *generator) fill(v reflect.Value, name string) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if g.IntN(3) == 0 {
+		if g.IntN(5) == 0 {
 			v.Set(reflect.New(v.Type().Elem()))
 			g.fill(v.Elem(), name)
 		}
@@ -303,7 +311,7 @@ func (g *generator) fill(v reflect.Value, name string) {
 		}
 	case reflect.String:
 		v.SetString(g.text(v.Type().Name() + name))
-	case reflect.Int32:
+	case reflect.Int32, reflect.Int64:
 		n := pick[int64](g, 1, 2, 10, 100)
 		switch v.Type().Name() + name {
 		case "RedirectCodeCode":
@@ -366,9 +374,9 @@ func (g *generator) text(name string) string {
 	case "TLSVersionMinVersion":
 		return pick(g, "1.2", "1.3")
 	case "HealthCheckTypeType":
-		return pick(g, "TCP", "HTTP", "Disabled")
+		return pick(g, "TCP", "HTTP", "GRPC", "Disabled")
 	case "AlgorithmAlgorithm":
-		return pick(g, "RoundRobin", "LeastRequest", "Random")
+		return pick(g, "RoundRobin", "LeastRequest", "Random", "ConsistentHash")
 	case "BackendRoleRole":
 		return pick(g, "Primary", "Primary", "Backup")
 	case "RedirectSchemeScheme":
@@ -376,7 +384,29 @@ func (g *generator) text(name string) string {
 	case "CertFile", "KeyFile":
 		return "/etc/passwd"
 	}
+	if values, ok := choices[name]; ok {
+		return pick(g, values...)
+	}
 	panic("the generator knows no " + name)
+}
+
+// choices are the values of fields that few routes of the translation depend on.
+var choices = map[string][]string{
+	"ServiceProtocolProtocol": {"HTTP", "HTTP", "HTTP", "TCP"}, "BackendProtocolProtocol": {"HTTP", "HTTPS", "H2", "H2C"},
+	"ProxyProtocolVersionUpstreamProxyProtocol": {"v1", "v2"}, "TLSModeMode": {"Terminate", "Terminate", "Passthrough"},
+	"ClientAuthModeMode": {"Require", "Optional"}, "ReferenceKindKind": {"Secret", "ConfigMap"}, "HashOnTypeType": {"ClientIP", "Path", "Header", "Cookie"},
+	"RateLimitKeyKey": {"Service", "ClientIP", "Header", "Cookie", "JWTClaim"}, "RateLimitScopeScope": {"Local", "Shared"},
+	"RateLimitModeMode": {"Enforce", "Observe"}, "SigningAlgorithmAlgorithm": {"HMACSHA256", "Ed25519"}, "AuthModeMode": {"Required", "None"},
+	"JWTAlgorithmAlgorithms": {"RS256", "ES256"}, "CompressionAlgorithmAlgorithms": {"gzip", "br", "zstd"},
+	"RedirectHTTPFrom": {"0.0.0.0:8090", "0.0.0.0:8080", "10.0.0.1:8091"}, "ServerName": {"x.example"}, "CookieName": {"PXS"},
+	"HashOnName": {"X-A"}, "Key": {"content"}, "File": {"/etc/passwd"}, "KeyName": {"sub"}, "KeyID": {"k1"}, "Header": {"X-A"}, "Cookie": {"c"},
+	"Components": {"@method", "@path"}, "RequestHeaders": {"X-R"}, "KeepRequestHeaders": {"X-Original-URI"}, "ResponseHeaders": {"Server"},
+	"Allow": {"10.0.0.0/8"}, "Deny": {"1.2.3.4"}, "Service": {"shop.v1"}, "Issuer": {"https://id.example"}, "Audiences": {"shop"},
+	"JWKSURL": {"https://id.example/keys", "http://127.0.0.1/keys", "http://api.else.svc/keys"}, "JWKS": {`{"keys": []}`},
+	"FromCookie": {"session"}, "Realm": {"realm"}, "UserHeader": {"X-User"}, "Body": {"ok"}, "ContentType": {"text/plain"},
+	"AllowOrigins": {"https://a.example"}, "AllowMethods": {"GET"}, "AllowHeaders": {"X-A"}, "ExposeHeaders": {"X-B"},
+	"ContentTypes": {"text/*"}, "FrameOptions": {"DENY"}, "ReferrerPolicy": {"no-referrer"}, "ContentSecurityPolicy": {"default-src 'self'"},
+	"PermissionsPolicy": {"camera=()"}, "Pattern": {"^/a/(.*)$"}, "Substitution": {"/b/$1"},
 }
 
 // mend takes back what does not go together, so that many objects are flawless.
@@ -385,6 +415,18 @@ func (g *generator) mend(v any) {
 	case *v1alpha1.ProxyServiceSpec:
 		if v.TLS == nil || !*v.TLS {
 			v.TLSConfig = nil
+		}
+		if c := v.TLSConfig; c != nil && c.Mode != nil && *c.Mode == v1alpha1.TLSPassthrough {
+			v.TLSConfig = &v1alpha1.TLSConfig{Mode: c.Mode}
+			v.Protocol, v.Hosts = new(v1alpha1.ProtocolTCP), []string{"a.example"}
+		}
+		if v.Protocol != nil && *v.Protocol == v1alpha1.ProtocolTCP {
+			v.Routes, v.Auth, v.RateLimits, v.RequestSigning, v.Retry, v.Sanitize, v.LoadBalancing, v.HealthPath = nil, nil, nil, nil, nil, nil, nil, nil
+			if v.TLS == nil || !*v.TLS {
+				v.Hosts = nil
+			} else if v.TLSConfig != nil {
+				v.TLSConfig.RedirectHTTPFrom = nil
+			}
 		}
 		if len(v.Upstreams)+len(v.Backends) == 0 {
 			v.Upstreams = []string{"10.0.0.7:80"}
@@ -402,6 +444,11 @@ func (g *generator) mend(v any) {
 		v.Hosts, v.Backends, v.Filters = unique(v.Hosts), v.Backends[:min(len(v.Backends), 1)], v.Filters[:min(len(v.Filters), 1)]
 		if len(v.Backends) > 0 {
 			v.Backends[0].Role, v.Backends[0].Weight = nil, nil
+		} else {
+			v.HealthCheck, v.CircuitBreaker = nil, nil
+		}
+		if v.Limits != nil {
+			v.Limits.MaxConnections, v.Limits.MaxRequests = nil, nil
 		}
 	case *v1alpha1.Match:
 		v.Methods = unique(v.Methods)
@@ -419,8 +466,72 @@ func (g *generator) mend(v any) {
 		} else {
 			v.Address = ""
 		}
+		v.Override = nil
 	case *v1alpha1.HealthCheck:
-		v.Path = nil
+		v.Path, v.Service = nil, nil
+	case *v1alpha1.LoadBalancing:
+		if v.Algorithm == nil || *v.Algorithm != v1alpha1.AlgorithmConsistentHash {
+			v.HashOn = nil
+		}
+	case *v1alpha1.HashOn:
+		*v = v1alpha1.HashOn{Type: new(v1alpha1.HashPath)}
+	case *v1alpha1.Reference:
+		v.File = nil
+		if v.Name == nil {
+			v.Name = new("good")
+		}
+		if v.Key == nil {
+			v.Key = new("content")
+		}
+	case *v1alpha1.RateLimit:
+		v.Key, v.KeyName = nil, nil
+		v.Name, v.Requests = fmt.Sprint("l", g.IntN(1000000)), new(int32(5))
+	case *v1alpha1.Access:
+		if len(v.Allow)+len(v.Deny) == 0 {
+			v.Allow = []string{"10.0.0.0/8"}
+		}
+	case *v1alpha1.ClientIP:
+		if len(v.TrustedProxies) == 0 {
+			v.ProxyProtocol = nil
+		}
+	case *v1alpha1.ClientAuth:
+		if v.CARef == nil {
+			v.CARef = &v1alpha1.Reference{Name: new("good"), Key: new("content")}
+		}
+	case *v1alpha1.RequestSigning:
+		v.Algorithm, v.Components = new(v1alpha1.SignHMACSHA256), unique(v.Components)
+		if v.KeyRef == nil {
+			v.KeyRef = &v1alpha1.Reference{Name: new("good"), Key: new("content")}
+		}
+	case *v1alpha1.Sanitize:
+		v.RequestHeaders, v.KeepRequestHeaders, v.ResponseHeaders = unique(v.RequestHeaders), unique(v.KeepRequestHeaders), unique(v.ResponseHeaders)
+	case *v1alpha1.Auth:
+		switch {
+		case len(v.JWT) > 0:
+			*v = v1alpha1.Auth{JWT: v.JWT[:1]}
+		case v.Basic != nil && v.Basic.UsersRef != nil:
+			*v = v1alpha1.Auth{Basic: v.Basic}
+		case v.APIKey != nil && v.APIKey.KeysRef != nil:
+			*v = v1alpha1.Auth{APIKey: v.APIKey}
+		case v.Forward != nil && v.Forward.Backend != nil:
+			v.Forward.Backend.Role = nil
+			*v = v1alpha1.Auth{Forward: v.Forward}
+		default:
+			*v = v1alpha1.Auth{Mode: new(v1alpha1.AuthNone)}
+		}
+	case *v1alpha1.JWTProvider:
+		v.Name, v.Issuer = "corp", "https://id.example"
+		v.ClaimsToHeaders = nil
+		switch {
+		case v.JWKSURL != nil:
+			v.JWKSRef, v.JWKS = nil, nil
+		case v.JWKSRef != nil:
+			v.JWKS = nil
+		case v.JWKS == nil:
+			v.JWKS = new(`{"keys": []}`)
+		}
+	case *v1alpha1.ForwardAuth:
+		v.Path, v.RequestHeaders, v.ResponseHeaders = nil, unique(v.RequestHeaders), unique(v.ResponseHeaders)
 	case *v1alpha1.Filter:
 		switch {
 		case v.RequestHeaders != nil:
@@ -429,6 +540,19 @@ func (g *generator) mend(v any) {
 			*v = v1alpha1.Filter{ResponseHeaders: v.ResponseHeaders}
 		case v.Redirect != nil:
 			*v = v1alpha1.Filter{Redirect: v.Redirect}
+		case v.Respond != nil:
+			*v = v1alpha1.Filter{Respond: &v1alpha1.RespondFilter{Body: v.Respond.Body}}
+		case v.CORS != nil:
+			*v = v1alpha1.Filter{CORS: &v1alpha1.CORSFilter{AllowOrigins: []string{"https://a.example"}}}
+		case v.Mirror != nil && v.Mirror.Backend != nil:
+			v.Mirror.Backend.Role = nil
+			*v = v1alpha1.Filter{Mirror: v.Mirror}
+		case v.Compression != nil:
+			*v = v1alpha1.Filter{Compression: &v1alpha1.CompressionFilter{}}
+		case v.SecurityHeaders != nil:
+			*v = v1alpha1.Filter{SecurityHeaders: v.SecurityHeaders}
+		case v.Buffer != nil:
+			*v = v1alpha1.Filter{Buffer: v.Buffer}
 		default:
 			*v = v1alpha1.Filter{Rewrite: &v1alpha1.RewriteFilter{Host: new("b.example")}}
 		}

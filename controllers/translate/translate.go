@@ -36,7 +36,7 @@ type Service struct {
 	Contents map[string]Content
 	// Seed is known to this installation's replicas alone, and the same in all of them: what keys are made of that nobody
 	// has configured.
-	Seed   snapshot.Secret
+	Seed   []byte
 	Faults field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 
 	digest [sha256.Size]byte // of a sealed one
