@@ -99,6 +99,10 @@ func (b *responseBody) Read(p []byte) (int, error) {
 		case b.err != nil:
 			return 0, b.err
 		}
+		if fault := s.upload.clientFault(); fault != nil {
+			b.err = s.failBody(fault, true)
+			return 0, b.err
+		}
 		if s.try.Idle > 0 {
 			s.timer.Set(exchange.Now() + exchange.Nanos(s.try.Idle))
 		}

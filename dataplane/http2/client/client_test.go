@@ -380,3 +380,44 @@ func TestClientFailsInTheMiddleOfABody(t *testing.T) {
 		t.Error("the endpoint saw a whole body")
 	}
 }
+
+// A body that lies in memory can be sent again, however much of it was sent.
+func TestBodyInMemory(t *testing.T) {
+	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+	}, nil)
+	var body exchange.Bytes
+	text := strings.Repeat("x", 200_000)
+	body.Reset([]byte(text))
+	for range 3 {
+		x, _ := request(exchange.PUT, "/")
+		x.Request.Body, x.Request.ContentLength = &body, int64(len(text))
+		if err := p.RoundTrip(x, in(patience)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := read(x); got != text || err != nil {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		x.ResetResponse()
+	}
+}
+
+// A client that fails while the response comes cuts it off, for what went wrong on its side.
+func TestClientFailsWhileTheResponseComes(t *testing.T) {
+	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.Copy(w, r.Body)
+	}, nil)
+	x, _ := request(exchange.POST, "/")
+	next := make(chan struct{})
+	newSource(x, 100, "half", next, &exchange.Failure{Reason: exchange.RequestTimeout, Err: io.ErrUnexpectedEOF})
+	if err := p.RoundTrip(x, in(patience)); err != nil {
+		t.Fatal(err)
+	}
+	close(next)
+	_, err := read(x)
+	failure(t, err, exchange.RequestTimeout)
+	x.ResetResponse()
+}

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
@@ -181,7 +180,8 @@ func (c *Conn) RoundTrip(x *exchange.Exchange, t Try) error {
 		return err
 	}
 	// A copy: what the stream failed with may be known to others.
-	return &Error{Reason: failure.Reason, Sent: failure.Sent, BodyRead: x.Record.BytesIn > 0, Err: failure.Err}
+	_, again := x.Request.Body.(*exchange.Bytes)
+	return &Error{Reason: failure.Reason, Sent: failure.Sent, BodyRead: x.Record.BytesIn > 0 && !again, Err: failure.Err}
 }
 
 // begin opens the stream and sends the head, with what is at hand of the body.
@@ -193,6 +193,9 @@ func (s *stream) begin() (*Error, error) {
 			c.release()
 			return err, nil
 		}
+	}
+	if b, ok := r.Body.(*exchange.Bytes); ok {
+		b.Rewind() // another try may have sent it
 	}
 	var at []byte
 	if r.Body != nil && !r.Expect {
@@ -345,9 +348,9 @@ func (s *stream) aborted() bool {
 // failBody is a failure for what went wrong on the client's side of an upload.
 func (s *stream) failBody(err error, sent bool) *Error {
 	reason := exchange.ClientReset
-	var head *codec.HeadError
-	if errors.As(err, &head) {
-		reason = head.Reason
+	var failure *exchange.Failure
+	if errors.As(err, &failure) {
+		reason = failure.Reason
 	}
 	return &Error{Reason: reason, Sent: sent, Err: err}
 }
