@@ -45,6 +45,7 @@ type clusterOptions struct {
 	lastGood     string
 	namespace    string
 	replica      string
+	zone         string
 	globals      map[string]*string
 	policy       translate.Policy
 	publishedAs  types.NamespacedName
@@ -88,7 +89,11 @@ access_log, metrics, limits) are those of a standalone file, from --config, the 
 	f.StringVar(&o.lastGood, "last-good-file", "", "keep what serves in this file, Secrets included, and start from it while the API server is away")
 	f.StringVar(&o.namespace, "namespace", "", "where this process runs and keeps its Leases (POD_NAMESPACE)")
 	f.StringVar(&o.replica, "replica-name", "", "name of this replica (POD_NAME, else the host's)")
+	f.StringVar(&o.zone, "zone", "", "where this process runs, for services that prefer endpoints of its own zone (PINGORA_ZONE)")
 	o.globals = addGlobals(f)
+	completeGlobals(cmd)
+	completeFlags(cmd, []string{"config"}, map[string][]string{"host-ownership": {"Shared", "Strict"}, "class": {v1alpha1.DefaultClass}},
+		"watch-namespaces", "publish-service", "allowed-ports", "cluster-domain", "namespace", "replica-name", "zone")
 	return cmd
 }
 
@@ -110,6 +115,9 @@ func (o *clusterOptions) complete() error {
 			return fmt.Errorf("--replica-name: %w", err)
 		}
 		o.replica = strings.ToLower(name)
+	}
+	if o.zone == "" {
+		o.zone = os.Getenv("PINGORA_ZONE")
 	}
 	if o.config == "" {
 		o.config = os.Getenv("CONFIG_PATH")
@@ -155,7 +163,11 @@ func portRange(text string) (translate.PortRange, error) {
 
 func (o *clusterOptions) connection() (*rest.Config, error) {
 	if o.kubeconfig != "" {
-		return clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+		config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+		if err != nil {
+			return nil, fmt.Errorf("--kubeconfig %s: %w", o.kubeconfig, err)
+		}
+		return config, nil
 	}
 	config, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {
@@ -189,6 +201,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	limitThreads(&loaded.Globals)
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
 	d := dataplane.Options{Log: log, Version: version, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
+	d.Zone = o.zone
 	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {
 		if c := controller.Load(); c != nil {
 			c.Ejected(cluster, endpoint)
@@ -251,12 +264,12 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 	})
 	failed := make(chan error, 1)
 	p.running.Go(func() {
-		if err := controller.Run(ctx); err != nil {
+		if err := controller.Run(ctx); err != nil && ctx.Err() == nil {
 			failed <- err
 		}
 	})
 	p.log.Info("waiting for the objects of the cluster", "version", version)
-	relayed := make(chan os.Signal, 8)
+	relayed, ended := make(chan os.Signal, 8), make(chan error, 1)
 	go func() { // what ends the controller ends the process, as a signal does
 		for {
 			select {
@@ -264,6 +277,7 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 				relayed <- s
 			case err := <-failed:
 				p.log.Error(err, "the controller has ended")
+				ended <- err
 				relayed <- syscall.SIGTERM
 			case <-ctx.Done():
 				return
@@ -271,5 +285,11 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 		}
 	}()
 	p.follow(relayed)
-	return p.stop(signals)
+	stopped := p.stop(signals)
+	select {
+	case err := <-ended: // whoever watches the process must know that nobody wanted that
+		return fail(fmt.Errorf("the controller has ended: %w", err))
+	default:
+		return stopped
+	}
 }

@@ -23,6 +23,8 @@ func newDemo(stderr io.Writer) *cobra.Command {
 		Short: "Start two small upstreams to try the proxy with",
 		Long: `demo starts small HTTP servers that say who they are and what they were asked, such as config/default.yaml
 forwards to. They are for trying things out, not for serving anything.`,
+		Example: `  pingora-proxy demo
+  pingora-proxy demo --listen 127.0.0.1:4001 --listen 127.0.0.1:4002`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -31,6 +33,7 @@ forwards to. They are for trying things out, not for serving anything.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&listen, "listen", listen, "address of an upstream; may be repeated")
+	completeFlags(cmd, nil, nil, "listen")
 	return cmd
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/inspect"
 )
 
 // version is set when a release is linked.
@@ -25,18 +27,24 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
+	cmd, err := root.ExecuteC()
 	var failed *failure
+	var exit *inspect.Exit
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &exit):
+		if exit.Err != nil {
+			fmt.Fprintln(stderr, "pingora-proxy:", exit.Err)
+		}
+		return exit.Code
 	case errors.As(err, &failed):
 		if failed.err != nil {
 			fmt.Fprintln(stderr, "pingora-proxy:", failed.err)
 		}
 		return exitFailure
 	default:
-		fmt.Fprintf(stderr, "pingora-proxy: %v\nRun 'pingora-proxy --help' for usage.\n", err)
+		fmt.Fprintf(stderr, "pingora-proxy: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
 		return exitUsage
 	}
 }

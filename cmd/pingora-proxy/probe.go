@@ -22,8 +22,13 @@ func newProbe(stdout io.Writer) *cobra.Command {
 		Short: "Ask for a URL until the answer is 2xx",
 		Long: `probe asks for a URL, again and again until it is answered with a status from 200 to 299 (exit code 0) or the time is up
 (exit code 1). It is for checks inside a container that holds nothing but this program.`,
-		Example: `  pingora-proxy probe http://127.0.0.1:9102/readyz`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  # is the proxy ready?
+  pingora-proxy probe http://127.0.0.1:9102/readyz
+
+  # wait up to a minute for an endpoint
+  pingora-proxy probe --timeout 1m http://127.0.0.1:3002/healthz`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		Args:              cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u, err := url.Parse(args[0])
 			if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -35,6 +40,7 @@ func newProbe(stdout io.Writer) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", timeout, "how long to ask")
+	completeFlags(cmd, nil, map[string][]string{"timeout": {"5s", "10s", "1m"}})
 	return cmd
 }
 

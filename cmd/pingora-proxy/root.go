@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/inspect"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 )
 
@@ -42,9 +44,17 @@ A flag beats the environment, the environment beats the file, and the file beats
 
 Signals: SIGHUP reloads, SIGUSR1 opens the access log anew, SIGTERM and SIGINT finish what runs and stop; a second one
 stops at once.`,
-		Example: `  pingora-proxy --config /etc/pingora-proxy/config.yaml
-  pingora-proxy --validate --config config.yaml
-  pingora-proxy --listen :8080 --upstream 127.0.0.1:3002`,
+		Example: `  # serve a file, and follow it when it changes
+  pingora-proxy --config /etc/pingora-proxy/config.yaml
+
+  # is the file good? where does each setting come from?
+  pingora-proxy --validate -v --config config.yaml
+
+  # no file at all
+  pingora-proxy --listen :8080 --upstream 127.0.0.1:3002
+
+  # completion for this shell: bash, zsh, fish or powershell
+  source <(pingora-proxy completion bash)`,
 		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
@@ -77,7 +87,10 @@ stops at once.`,
 	f.StringArrayVar(&o.listen, "listen", nil, "serve this address without a file, such as :8080; may be repeated")
 	f.StringArrayVar(&o.upstream, "upstream", nil, "where --listen forwards to, host:port; may be repeated")
 	o.globals = addGlobals(f)
-	cmd.AddCommand(newController(stderr), newDemo(stderr), newProbe(stdout), newVersion(stdout))
+	completeGlobals(cmd)
+	completeFlags(cmd, []string{"config"}, map[string][]string{"output": {"text", "json"}}, "listen", "upstream")
+	cmd.AddCommand(newController(stderr), inspect.NewExplain(configPath, stdout), inspect.NewDiff(configPath, stdout),
+		inspect.NewConvert(os.Stdin, stdout, stderr), newDemo(stderr), newProbe(stdout), newVersion(stdout))
 	cmd.CompletionOptions.HiddenDefaultCmd = false
 	return cmd
 }
@@ -85,7 +98,9 @@ stops at once.`,
 func newVersion(stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { fmt.Fprintln(stdout, "pingora-proxy", version) },
+		Long:    "version prints the version of this program in one line, as --version does.",
+		Example: "  pingora-proxy version",
+		Run:     func(*cobra.Command, []string) { fmt.Fprintln(stdout, "pingora-proxy", version) },
 	}
 }
 
@@ -133,13 +148,13 @@ func (o *options) source(configGiven bool) (standalone.Options, error) {
 		return s, nil
 	}
 	if !configGiven {
-		s.Path = os.Getenv("CONFIG_PATH")
-		if s.Path == "" {
-			s.Path = defaultConfig
-		}
+		s.Path = configPath()
 	}
 	return s, nil
 }
+
+// configPath is the configuration where no flag names one.
+func configPath() string { return cmp.Or(os.Getenv("CONFIG_PATH"), defaultConfig) }
 
 // everyAddress gives an address without a host the one that stands for all: ":8080" is what people type.
 func everyAddress(address string) string {

@@ -113,7 +113,7 @@ func (v *verdict) text(e *Explanation, winner *rule) string {
 	case v.stage < failsNone:
 		return strings.Join(whys, "; ")
 	case winner != nil:
-		return "takes the request too, but " + winner.route.Snapshot.ID() + " comes first: " + winner.ahead(e.Host, v.rule, v.host.name)
+		return "takes the request too, but " + strings.TrimPrefix(winner.route.Snapshot.ID(), "/") + " comes first: " + winner.ahead(e.Host, v.rule, v.host.name)
 	}
 	return "takes the request too, but it asks for the health path"
 }

@@ -89,19 +89,19 @@ func TestExplain(t *testing.T) {
 		"post":  "the method is not POST or PUT",
 		"query": "the query parameter v is missing or has another value",
 		"deep":  "the path is not /api/v2 or below it",
-		"regex": "takes the request too, but /shop/api comes first: a prefix goes before a regular expression",
-		"again": "takes the request too, but /shop/api comes first: of equal ones the first",
-		"all":   "takes the request too, but /shop/api comes first: a prefix goes before no path at all",
+		"regex": "takes the request too, but shop/api comes first: a prefix goes before a regular expression",
+		"again": "takes the request too, but shop/api comes first: of equal ones the first",
+		"all":   "takes the request too, but shop/api comes first: a prefix goes before no path at all",
 		"other": "the host is not a.example, b.example",
 	}, whys("GET shop.example/api/x", "X-Beta: 1")); diff != "" {
 		t.Error(diff)
 	}
 	for _, c := range []struct{ line, header, route, why string }{
 		{"GET shop.example/api", "", "beta", "there is no header X-Beta"},
-		{"GET shop.example/api", "x-beta: letmein", "api", "takes the request too, but /shop/beta comes first: it asks for 1 header, not 0"},
-		{"POST shop.example/api", "x-beta: letmein", "beta", "takes the request too, but /shop/post comes first: it names methods"},
-		{"GET shop.example/api?v=2", "", "api", "takes the request too, but /shop/query comes first: it asks for 1 query parameter, not 0"},
-		{"GET shop.example/api/v2", "", "api", "takes the request too, but /shop/deep comes first: its path /api/v2 is longer than /api"},
+		{"GET shop.example/api", "x-beta: letmein", "api", "takes the request too, but shop/beta comes first: it asks for 1 header, not 0"},
+		{"POST shop.example/api", "x-beta: letmein", "beta", "takes the request too, but shop/post comes first: it names methods"},
+		{"GET shop.example/api?v=2", "", "api", "takes the request too, but shop/query comes first: it asks for 1 query parameter, not 0"},
+		{"GET shop.example/api/v2", "", "api", "takes the request too, but shop/deep comes first: its path /api/v2 is longer than /api"},
 		{"GET shop.example/health", "", "all", "takes the request too, but it asks for the health path"},
 		{"GET x/api", "", "api", "the host is not shop.example, *.shop.example"},
 		{"GET b.example/", "", "other", ""},

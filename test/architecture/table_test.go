@@ -141,9 +141,14 @@ var table = map[string]row{
 		imports: []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
 	},
 	"dataplane/http2": {
-		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire", "dataplane/http2/wire"},
+		imports: []string{
+			"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire", "dataplane/http2/inbox", "dataplane/http2/tunnel",
+			"dataplane/http2/wire",
+		},
 		libraries: []string{logr, "golang.org/x/net/http2"},
 	},
+	"dataplane/http2/inbox":  {imports: []string{"dataplane/exchange", "dataplane/http1/wire", "dataplane/http2/wire"}},
+	"dataplane/http2/tunnel": {imports: []string{"dataplane/exchange", "dataplane/http1/wire"}},
 	"dataplane/http2/wire": {
 		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
 		libraries: []string{"golang.org/x/net/http2"},
@@ -174,7 +179,7 @@ var table = map[string]row{
 		libraries: []string{"github.com/cespare/xxhash/v2"},
 	},
 	"dataplane/upstream/breaker": {imports: []string{"dataplane/exchange"}},
-	"dataplane/upstream/budget": {imports: []string{"dataplane/exchange"}},
+	"dataplane/upstream/budget":  {imports: []string{"dataplane/exchange"}},
 	"dataplane/upstream/dial": {
 		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
 		libraries: []string{"github.com/pires/go-proxyproto"},
@@ -216,7 +221,7 @@ var table = map[string]row{
 
 // free says that a package may import everything: the wiring, the development tools and the tests around the program.
 func free(name string) bool {
-	return name == "cmd/pingora-proxy" || strings.HasPrefix(name, "hack/") || strings.HasPrefix(name, "test/")
+	return name == "cmd/pingora-proxy" || name == "cmd/pingora-proxy/inspect" || strings.HasPrefix(name, "hack/") || strings.HasPrefix(name, "test/")
 }
 
 // rowOf finds the row of a package: its own, else that of its siblings.

@@ -31,6 +31,9 @@ type Part struct {
 // Other is the name of the Part that stands for everything in a filter, also for what has no Part of its own.
 const Other = "other settings"
 
+// selfSigned is the name of certificates that a process makes for itself: another one makes another, which means nothing.
+const selfSigned = "self-signed"
+
 // maxDepth is deeper than any snapshot is.
 const maxDepth = 24
 
@@ -51,11 +54,13 @@ func Of(s *snapshot.Snapshot, salt []byte) []Part {
 
 type walker struct{ salt []byte }
 
+const digestMark = "(secret "
+
 // Digest stands for a secret.
 func Digest(salt, secret []byte) string {
 	h := hmac.New(sha256.New, salt)
 	h.Write(secret)
-	return "(secret " + hex.EncodeToString(h.Sum(nil)[:6]) + ")"
+	return digestMark + hex.EncodeToString(h.Sum(nil)[:6]) + ")"
 }
 
 // part describes a value. It returns false for one that is zero.
@@ -94,12 +99,17 @@ func (w walker) part(name string, v reflect.Value, hidden bool, depth int) (Part
 
 func (w walker) fields(v reflect.Value, hidden bool, depth int) (parts []Part) {
 	own := v.Type().PkgPath() == reflect.TypeFor[snapshot.Snapshot]().PkgPath()
+	certificate, _ := v.Interface().(snapshot.Certificate)
+	made := certificate.Name == selfSigned
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if !f.IsExported() {
 			continue
 		}
 		hide := hidden
+		if made && (f.Name == "Chain" || f.Name == "Key") {
+			continue
+		}
 		switch f.Tag.Get(tag) {
 		case "-":
 			continue
@@ -289,6 +299,9 @@ func (w walker) hide(text string, hidden bool) string {
 	}
 	return Public(text, w.salt)
 }
+
+// Hidden reports whether a text that Of or Public made has a digest in it.
+func Hidden(text string) bool { return strings.Contains(text, digestMark) }
 
 // Public is a text as it may be shown: in place of the password of a URL stands a digest.
 func Public(text string, salt []byte) string {
