@@ -1,8 +1,10 @@
 package endpoints
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -65,11 +67,27 @@ func collect(
 			if err != nil {
 				continue // the API server lets none pass
 			}
-			out = append(out, snapshot.Endpoint{Addr: netip.AddrPortFrom(ip.Unmap(), number), Weight: 1})
+			out = append(out, snapshot.Endpoint{Addr: netip.AddrPortFrom(ip.Unmap(), number), Weight: 1, Zones: zones(e.Hints)})
 		}
 	}
-	slices.SortFunc(out, func(a, b snapshot.Endpoint) int { return a.Addr.Compare(b.Addr) })
-	return slices.Compact(out) // one that moves from slice to slice may be in both
+	slices.SortFunc(out, func(a, b snapshot.Endpoint) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), strings.Compare(a.Zones, b.Zones))
+	})
+	// One that moves from slice to slice may be in both.
+	return slices.CompactFunc(out, func(a, b snapshot.Endpoint) bool { return a.Addr == b.Addr })
+}
+
+// zones are those that an endpoint is meant for, sorted. More than eight are never hinted at.
+func zones(h *discoveryv1.EndpointHints) string {
+	if h == nil || len(h.ForZones) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(h.ForZones))
+	for _, z := range h.ForZones {
+		names = append(names, z.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
 }
 
 func number(ports []discoveryv1.EndpointPort, name string) (uint16, bool) {

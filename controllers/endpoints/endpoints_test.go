@@ -218,3 +218,25 @@ func TestService(t *testing.T) {
 		})
 	}
 }
+
+func TestZones(t *testing.T) {
+	hinted := func(address string, zones ...string) discoveryv1.Endpoint {
+		e := endpoint("yyn", address)
+		e.Hints = &discoveryv1.EndpointHints{}
+		for _, z := range zones {
+			e.Hints.ForZones = append(e.Hints.ForZones, discoveryv1.ForZone{Name: z})
+		}
+		return e
+	}
+	got := endpoints.Of(&corev1.Service{}, "http", []*discoveryv1.EndpointSlice{
+		slice(v4, port("http", 80), hinted("10.0.0.1", "b", "a"), hinted("10.0.0.2"), endpoint("yyn", "10.0.0.3")),
+		slice(v4, port("http", 80), hinted("10.0.0.1", "c")), // it moves between slices
+	})
+	at := func(a, zones string) snapshot.Endpoint {
+		return snapshot.Endpoint{Addr: netip.MustParseAddrPort(a), Weight: 1, Zones: zones}
+	}
+	want := []snapshot.Endpoint{at("10.0.0.1:80", "a,b"), at("10.0.0.2:80", ""), at("10.0.0.3:80", "")}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
