@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net"
 	"net/url"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -74,6 +75,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		return r // it answers 503, and nothing of it is built
 	}
 	answers := t.filter(r, service, in, spec, at)
+	r.Matches = append(r.Matches, preflights(spec.Filters, r.Matches)...)
 	of := ofRoute(service, in, spec, at)
 	switch {
 	case answers: // no endpoint is ever asked
@@ -160,6 +162,7 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 		Content: in.content,
 		URL:     func(text string) error { return t.mayFetch(in, text) },
 		Cluster: func(field string, b *v1alpha1.Backend) (string, error) { return t.aside(in, service, r.Name, field, b) },
+		Reach:   func(host string) (string, error) { return t.reach(in, host) },
 	})
 	r.Filters = configs
 	if err != nil {
@@ -214,6 +217,18 @@ func (t *translation) aside(in *Service, service int, route, field string, b *v1
 		return "", errors.New("the backend cannot be used")
 	}
 	return list[0].Cluster, nil
+}
+
+// reach says by which name a host is to be asked for, or why the service may not name it: the rules are those of backends.
+func (t *translation) reach(in *Service, host string) (string, error) {
+	d, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(host, "1")})
+	switch {
+	case reason != "":
+		return "", errors.New(message)
+	case d.dns != nil:
+		return d.dns.Host, nil
+	}
+	return host, nil
 }
 
 func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {

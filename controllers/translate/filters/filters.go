@@ -2,14 +2,9 @@ package filters
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/headers"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/redirect"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/rewrite"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -24,6 +19,9 @@ type Source struct {
 	Content func(field string) ([]byte, error)
 	// Cluster returns the ID of the cluster that a backend in a field stands for, beside those that the route forwards to.
 	Cluster func(field string, b *v1alpha1.Backend) (string, error)
+	// Reach returns the name by which DNS is to be asked for a host that no cluster stands for, or says why the service may
+	// not have it asked.
+	Reach func(host string) (string, error)
 	// URL says why a URL may not be fetched from, if it may not.
 	URL func(text string) error
 }
@@ -67,89 +65,31 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 		user = s.Route.Filters
 	}
 
+	// What every answer tells browsers, also one that a filter below makes.
+	l.security(user)
 	// What other clients may not even learn: who may come at all.
 	l.access()
 	// Pages of other origins ask before they may send credentials.
+	l.cors(user)
 	// Redirects and fixed answers come before everything that may cost more.
-	for _, f := range user {
-		if f.Redirect != nil {
-			l.answers = true
-			l.add(redirectConfig(l, f.Redirect), "redirect")
-		}
-	}
+	l.answer(user)
 	// Limits by address, before authentication is paid for.
 	l.limits(false)
 	// Who asks.
+	l.auth()
 	// Limits by identity.
 	l.limits(true)
 	// What is too long, and what is removed from requests and responses.
+	l.bodyLimit()
 	l.sanitize()
 	// The user's filters, in their order.
-	for _, f := range user {
-		switch {
-		case f.RequestHeaders != nil:
-			l.add(headersConfig(l, headers.Request, f.RequestHeaders), "requestHeaders")
-		case f.ResponseHeaders != nil:
-			l.add(headersConfig(l, headers.Response, f.ResponseHeaders), "responseHeaders")
-		case f.Rewrite != nil:
-			l.add(rewriteConfig(l, f.Rewrite), "rewrite")
-		}
-	}
+	l.user(user)
 	// Signatures are made of what the endpoint gets.
 	l.signing()
 	if l.err != nil {
 		return nil, l.answers, l.err
 	}
 	return l.out, l.answers, nil
-}
-
-func redirectConfig(l *list, f *v1alpha1.RedirectFilter) redirect.Config {
-	return redirect.Config{
-		Owner:    l.Snapshot.ID(),
-		Scheme:   string(deref(f.Scheme)),
-		Host:     deref(f.Host),
-		Port:     uint16(deref(f.Port)),
-		Path:     deref(f.Path),
-		Patterns: patterns(l.Snapshot),
-		Code:     int(deref(f.Code)),
-	}
-}
-
-func rewriteConfig(l *list, f *v1alpha1.RewriteFilter) rewrite.Config {
-	return rewrite.Config{
-		Owner:         l.Snapshot.ID(),
-		ReplacePrefix: deref(f.ReplacePrefix),
-		Path:          deref(f.Path),
-		Patterns:      patterns(l.Snapshot),
-		Host:          deref(f.Host),
-		KeepSlashes:   l.Snapshot.Service.KeepSlashes,
-	}
-}
-
-func headersConfig(l *list, on headers.On, f *v1alpha1.HeaderFilter) headers.Config {
-	return headers.Config{Owner: l.Snapshot.ID(), On: on, Set: fields(f.Set), Add: fields(f.Add), Remove: f.Remove}
-}
-
-// fields are sorted, so that the same map always makes the same filter.
-func fields(m map[string]string) []headers.Field {
-	var out []headers.Field
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, headers.Field{Name: name, Value: m[name]})
-	}
-	return out
-}
-
-// patterns are the regular expressions of a route whose path conditions are nothing else: groups of others have no
-// meaning.
-func patterns(r *snapshot.Route) []string {
-	var out []string
-	for _, m := range r.Matches {
-		if m.PathType != snapshot.PathRegex {
-			return nil
-		}
-		out = append(out, m.Path)
-	}
-	return out
 }
 
 func deref[T any](p *T) T {

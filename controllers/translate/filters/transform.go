@@ -1,0 +1,230 @@
+package filters
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/bodylimit"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/buffer"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/compress"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/cors"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/headers"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/mirror"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/redirect"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/respond"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/rewrite"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/security"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+)
+
+func (l *list) security(user []v1alpha1.Filter) {
+	for _, f := range user {
+		if s := f.SecurityHeaders; s != nil {
+			l.add(security.Config{
+				Owner:             l.Snapshot.ID(),
+				HSTSMaxAge:        int(deref(s.HSTSMaxAgeSecs)),
+				HSTSSubDomains:    deref(s.HSTSIncludeSubDomains),
+				FrameOptions:      unlessOff(s.FrameOptions),
+				ReferrerPolicy:    unlessOff(s.ReferrerPolicy),
+				ContentSecurity:   deref(s.ContentSecurityPolicy),
+				PermissionsPolicy: deref(s.PermissionsPolicy),
+			}, "securityHeaders")
+		}
+	}
+}
+
+func unlessOff(s *string) string {
+	if v := deref(s); v != v1alpha1.Off {
+		return v
+	}
+	return ""
+}
+
+func (l *list) cors(user []v1alpha1.Filter) {
+	for _, f := range user {
+		if c := f.CORS; c != nil {
+			l.add(cors.Config{
+				Owner:       l.Snapshot.ID(),
+				Origins:     c.AllowOrigins,
+				Methods:     corsMethods(c, l.Snapshot.Matches),
+				Headers:     c.AllowHeaders,
+				Expose:      c.ExposeHeaders,
+				Credentials: deref(c.AllowCredentials),
+				MaxAge:      int(deref(c.MaxAgeSecs)),
+			}, "cors")
+		}
+	}
+}
+
+// corsMethods are the methods that pages of other origins may use: those of the filter, else those that the matches of the
+// route name.
+func corsMethods(c *v1alpha1.CORSFilter, matches []snapshot.Match) []string {
+	if len(c.AllowMethods) > 0 {
+		return c.AllowMethods
+	}
+	var named []string
+	all := len(matches) == 0
+	for _, m := range matches {
+		all = all || len(m.Methods) == 0
+		for _, method := range m.Methods {
+			if !slices.Contains(named, method) {
+				named = append(named, method)
+			}
+		}
+	}
+	if all {
+		for _, method := range [...]string{"GET", "HEAD", "POST"} {
+			if !slices.Contains(named, method) {
+				named = append(named, method)
+			}
+		}
+	}
+	return named
+}
+
+// answer adds what answers in place of an endpoint. No filter below it is ever reached, so those that change responses
+// come first.
+func (l *list) answer(user []v1alpha1.Filter) {
+	l.answers = slices.ContainsFunc(user, func(f v1alpha1.Filter) bool { return f.Redirect != nil || f.Respond != nil })
+	if !l.answers {
+		return
+	}
+	for _, f := range user {
+		switch {
+		case f.ResponseHeaders != nil:
+			l.add(headersConfig(l, headers.Response, f.ResponseHeaders), "responseHeaders")
+		case f.Compression != nil:
+			l.add(compressConfig(l, f.Compression), "compression")
+		}
+	}
+	for _, f := range user {
+		switch {
+		case f.Redirect != nil:
+			l.add(redirectConfig(l, f.Redirect), "redirect")
+		case f.Respond != nil:
+			l.add(respond.Config{
+				Owner: l.Snapshot.ID(), Code: int(deref(f.Respond.Code)), Body: deref(f.Respond.Body), ContentType: deref(f.Respond.ContentType),
+			}, "respond")
+		}
+	}
+}
+
+// bodyLimit adds the limit of the route, else that of the service.
+func (l *list) bodyLimit() {
+	var limit *int64
+	if l.Service.Limits != nil {
+		limit = l.Service.Limits.MaxBodyBytes
+	}
+	if l.Route != nil && l.Route.Limits != nil && l.Route.Limits.MaxBodyBytes != nil {
+		limit = l.Route.Limits.MaxBodyBytes
+	}
+	if limit != nil {
+		l.add(bodylimit.Config{Owner: l.Snapshot.ID(), Max: *limit}, "limits.maxBodyBytes")
+	}
+}
+
+// user adds the user's filters that have no place of their own.
+func (l *list) user(user []v1alpha1.Filter) {
+	for i, f := range user {
+		switch {
+		case f.RequestHeaders != nil:
+			l.add(headersConfig(l, headers.Request, f.RequestHeaders), "requestHeaders")
+		case f.ResponseHeaders != nil && !l.answers:
+			l.add(headersConfig(l, headers.Response, f.ResponseHeaders), "responseHeaders")
+		case f.Rewrite != nil:
+			l.add(rewriteConfig(l, f.Rewrite), "rewrite")
+		case f.Mirror != nil:
+			l.mirror(f.Mirror, fmt.Sprintf("%s.filters[%d].mirror.backend", l.Field, i))
+		case f.Compression != nil && !l.answers:
+			l.add(compressConfig(l, f.Compression), "compression")
+		case f.Buffer != nil:
+			l.add(buffer.Config{Owner: l.Snapshot.ID(), Max: int(deref(f.Buffer.MaxBytes))}, "buffer")
+		}
+	}
+}
+
+// maxMirrorTime is how long a copy may wait for its answer, in which it holds memory.
+const maxMirrorTime = 15 * time.Second
+
+// mirror adds a mirror. One that has nowhere to send copies to is left out, and that is reported: the route serves without
+// it.
+func (l *list) mirror(f *v1alpha1.MirrorFilter, field string) {
+	if l.answers || f.Backend == nil {
+		return
+	}
+	cluster, err := l.Cluster(field, f.Backend)
+	if err != nil {
+		return
+	}
+	timeout := maxMirrorTime
+	if t := l.Snapshot.Timeouts.Request; t > 0 {
+		timeout = min(timeout, t)
+	}
+	l.add(mirror.Config{
+		Owner: l.Snapshot.ID(), Cluster: cluster, Percent: int(deref(f.Percent)), MaxBody: int(deref(f.MaxBodyBytes)), Timeout: timeout,
+	}, "mirror")
+}
+
+func compressConfig(l *list, f *v1alpha1.CompressionFilter) compress.Config {
+	c := compress.Config{Owner: l.Snapshot.ID(), MinBytes: int(deref(f.MinBytes)), Types: f.ContentTypes}
+	for _, a := range f.Algorithms {
+		c.Algorithms = append(c.Algorithms, string(a))
+	}
+	return c
+}
+
+func redirectConfig(l *list, f *v1alpha1.RedirectFilter) redirect.Config {
+	return redirect.Config{
+		Owner:    l.Snapshot.ID(),
+		Scheme:   string(deref(f.Scheme)),
+		Host:     deref(f.Host),
+		Port:     uint16(deref(f.Port)),
+		Path:     deref(f.Path),
+		Patterns: patterns(l.Snapshot),
+		Code:     int(deref(f.Code)),
+	}
+}
+
+func rewriteConfig(l *list, f *v1alpha1.RewriteFilter) rewrite.Config {
+	c := rewrite.Config{
+		Owner:         l.Snapshot.ID(),
+		ReplacePrefix: deref(f.ReplacePrefix),
+		Path:          deref(f.Path),
+		Patterns:      patterns(l.Snapshot),
+		Host:          deref(f.Host),
+		KeepSlashes:   l.Snapshot.Service.KeepSlashes,
+	}
+	if f.Regex != nil {
+		c.Pattern, c.Substitution = f.Regex.Pattern, f.Regex.Substitution
+	}
+	return c
+}
+
+func headersConfig(l *list, on headers.On, f *v1alpha1.HeaderFilter) headers.Config {
+	return headers.Config{Owner: l.Snapshot.ID(), On: on, Set: fields(f.Set), Add: fields(f.Add), Remove: f.Remove}
+}
+
+// fields are sorted, so that the same map always makes the same filter.
+func fields(m map[string]string) []headers.Field {
+	var out []headers.Field
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, headers.Field{Name: name, Value: m[name]})
+	}
+	return out
+}
+
+// patterns are the regular expressions of a route whose path conditions are nothing else: groups of others have no
+// meaning.
+func patterns(r *snapshot.Route) []string {
+	var out []string
+	for _, m := range r.Matches {
+		if m.PathType != snapshot.PathRegex {
+			return nil
+		}
+		out = append(out, m.Path)
+	}
+	return out
+}
