@@ -49,8 +49,8 @@ type conn struct {
 	fresh   []*stream   // began in what was read last: none of them is served before all of it is looked at
 	block   block       // the header block that is being read
 	spare   wire.Fields // of blocks that begin no stream
-	calm    allowance
-	resets  allowance
+	calm    wire.Allowance
+	resets  wire.Allowance
 	farCut  bool // GOAWAY says that streams above last are not served
 
 	completed atomic.Int64 // streams that came to their end
@@ -64,8 +64,7 @@ type conn struct {
 	headBytes int // of their requests
 	idle      []*worker
 	window    wire.Window
-	gone      [64]uint32 // streams that we reset lately: what is still on its way for them is no fault
-	goneAt    int
+	gone      wire.Recent   // streams that we reset lately: what is still on its way for them is no fault
 	wakes     []*sock.Timer // to be woken when mu is unlocked
 	deadlines deadlines
 }
@@ -77,9 +76,7 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn, read []byte) *conn {
 	c.timer.Owner = c
 	c.in, c.out, c.decoder = wire.NewInput(nc, read), wire.NewOutput(nc), wire.NewDecoder()
 	c.window.Reset(connWindow)
-	now := exchange.Now()
-	c.calm = allowance{left: maxCalm, refilled: now}
-	c.resets = allowance{left: resetsAtOnce, refilled: now}
+	c.resetAllowances(exchange.Now())
 	return c
 }
 

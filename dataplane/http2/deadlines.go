@@ -72,9 +72,8 @@ func (c *conn) Wake() {
 	}
 	poke = due(d.drain) || poke
 	for _, s := range c.streams {
-		if due(s.readBy) {
-			s.readBy = -1
-			s.arrive()
+		if due(s.body.Due()) {
+			s.body.Expire()
 		}
 		if due(s.sendBy) {
 			s.sendBy = -1

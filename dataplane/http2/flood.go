@@ -4,10 +4,10 @@ import (
 	h2 "golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
-// The allowances of a connection. Each is a bucket of so many pieces, of which perSecond come back in a second; what the
-// client lets us do for it brings some back, too, so that none but those who have work done for nothing run dry.
+// The allowances of a connection.
 const (
 	// maxCalm is for frames that ask for nothing: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, DATA without data, unknown ones.
 	maxCalm         = 1000
@@ -19,49 +19,28 @@ const (
 	resetsPerStream = 1
 )
 
-// An allowance is a bucket. The reader of a connection alone uses it.
-type allowance struct {
-	left     int64
-	refilled exchange.Nanos
-	streams  int64 // completed, when it was refilled
-	sent     int64
-}
-
 // errCalm ends a connection whose client had too much done for nothing.
 const errCalm = h2.ConnectionError(h2.ErrCodeEnhanceYourCalm)
 
-// bother takes one piece of the allowance for frames that ask for nothing.
+func (c *conn) resetAllowances(now exchange.Nanos) {
+	c.calm = wire.Allowance{Most: maxCalm, PerSecond: calmPerSecond}
+	c.resets = wire.Allowance{Most: resetsAtOnce, PerSecond: resetsPerSecond}
+	c.calm.Reset(now)
+	c.resets.Reset(now)
+}
+
+// bother takes a piece of the allowance for frames that ask for nothing. Only the reader calls it, and cancels.
 func (c *conn) bother() error {
-	if c.calm.left--; c.calm.left >= 0 {
+	if c.calm.Take() || c.calm.Refill(exchange.Now(), c.out.Sent()/bytesPerCalm+c.completed.Load()*calmPerStream) {
 		return nil
 	}
-	sent := c.out.Sent()
-	earned := (sent - c.calm.sent) / bytesPerCalm
-	c.calm.sent += earned * bytesPerCalm
-	return c.calm.refill(maxCalm, calmPerSecond, calmPerStream, earned, c.completed.Load())
+	return errCalm
 }
 
-// cancels takes one piece of the allowance for streams that end by a reset.
+// cancels takes a piece of the allowance for streams that end by a reset.
 func (c *conn) cancels() error {
-	if c.resets.left--; c.resets.left >= 0 {
+	if c.resets.Take() || c.resets.Refill(exchange.Now(), c.completed.Load()*resetsPerStream) {
 		return nil
 	}
-	return c.resets.refill(resetsAtOnce, resetsPerSecond, resetsPerStream, 0, c.completed.Load())
-}
-
-// refill is called when nothing is left. It puts in what has come back since it was called last.
-func (a *allowance) refill(most, perSecond, perStream, earned, streams int64) error {
-	now := exchange.Now()
-	const second = exchange.Nanos(1e9)
-	back := min(int64(now-a.refilled)*perSecond/int64(second), most)
-	a.left += back + earned + (streams-a.streams)*perStream
-	if back > 0 {
-		a.refilled = now
-	}
-	a.streams = streams
-	if a.left < 0 {
-		return errCalm
-	}
-	a.left = min(a.left, most)
-	return nil
+	return errCalm
 }

@@ -6,7 +6,6 @@ import (
 	h2 "golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
 // A fault of the client's that ends its connection is an h2.ConnectionError.
@@ -87,30 +86,8 @@ func (c *conn) refuseFrame(h h2.FrameHeader, code h2.ErrCode) error {
 // it likes (CVE-2025-8671).
 func (c *conn) reset(id uint32, code h2.ErrCode) error {
 	c.mu.Lock()
-	if s := c.streams[id]; s != nil {
-		s.lose()
-		delete(c.streams, id)
-	}
-	c.noteGone(id)
-	c.unlock()
-	c.out.Reset(id, code)
-	return c.cancels()
-}
-
-// noteGone remembers that we reset a stream. mu is locked.
-func (c *conn) noteGone(id uint32) {
-	c.gone[c.goneAt%len(c.gone)] = id
-	c.goneAt++
-}
-
-// wasReset reports whether we reset the stream lately. mu is locked.
-func (c *conn) wasReset(id uint32) bool {
-	for _, gone := range c.gone {
-		if gone == id {
-			return true
-		}
-	}
-	return false
+	defer c.unlock()
+	return c.resetLocked(id, code)
 }
 
 // settings takes the client's settings.
@@ -184,12 +161,12 @@ func (c *conn) data(h h2.FrameHeader, p []byte) error {
 		return errFlow
 	}
 	s := c.streams[h.StreamID]
-	if s == nil || s.remoteEnded {
+	if s == nil || s.body.Over() {
 		c.give(all)
 		switch {
 		case h.StreamID > c.last || h.StreamID%2 == 0:
 			return errProtocol
-		case s == nil && c.wasReset(h.StreamID):
+		case s == nil && c.gone.Has(h.StreamID):
 			return c.bother()
 		}
 		return c.resetLocked(h.StreamID, h2.ErrCodeStreamClosed)
@@ -199,20 +176,12 @@ func (c *conn) data(h h2.FrameHeader, p []byte) error {
 		return c.resetLocked(h.StreamID, h2.ErrCodeFlowControl)
 	}
 	if padding := all - len(p); padding > 0 {
-		c.give(padding)
-		s.give(padding)
+		s.Freed(padding)
 	}
-	if s.body.length >= 0 {
-		s.body.length -= int64(len(p))
-		if s.body.length < 0 || ended && s.body.length > 0 {
-			c.give(len(p))
-			s.body.err = wire.ErrBodyLength
-			return c.resetLocked(h.StreamID, h2.ErrCodeProtocol)
-		}
+	if !s.body.Take(p, ended) {
+		c.give(len(p))
+		return c.resetLocked(h.StreamID, h2.ErrCodeProtocol)
 	}
-	s.body.append(p)
-	s.remoteEnded = ended
-	s.arrive()
 	if len(p) == 0 && !ended {
 		return c.bother()
 	}
@@ -225,7 +194,7 @@ func (c *conn) resetLocked(id uint32, code h2.ErrCode) error {
 		s.lose()
 		delete(c.streams, id)
 	}
-	c.noteGone(id)
+	c.gone.Note(id)
 	c.out.Reset(id, code)
 	return c.cancels()
 }

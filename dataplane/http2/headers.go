@@ -39,12 +39,12 @@ func (c *conn) headers(f *h2.HeadersFrame) error {
 	c.mu.Lock()
 	s := c.streams[b.id]
 	switch {
-	case s != nil && (s.remoteEnded || !b.ended):
+	case s != nil && (s.body.Over() || !b.ended):
 		b.means = faulty
 	case s != nil:
 		b.means = ends
 	case b.id <= c.last:
-		if !c.wasReset(b.id) {
+		if !c.gone.Has(b.id) {
 			c.mu.Unlock()
 			return errEnded
 		}
@@ -110,13 +110,13 @@ func (c *conn) fragment(p []byte, last bool) error {
 	case refused:
 		c.out.Reset(b.id, h2.ErrCodeRefusedStream)
 		c.mu.Lock()
-		c.noteGone(b.id)
+		c.gone.Note(b.id)
 		c.mu.Unlock()
 		return c.cancels()
 	case faulty:
 		code := h2.ErrCodeProtocol
 		c.mu.Lock()
-		if s := c.streams[b.id]; s != nil && s.remoteEnded {
+		if s := c.streams[b.id]; s != nil && s.body.Over() {
 			code = h2.ErrCodeStreamClosed
 		}
 		c.mu.Unlock()
@@ -134,14 +134,14 @@ func (c *conn) begin(s *stream) error {
 		s.fault = s.connect(protocol)
 	}
 	s.size = s.fields.Size()
-	s.remoteEnded = b.ended
-	s.body.length = r.ContentLength
+	length := r.ContentLength
 	if s.websocket {
-		s.body.length = -1
+		length = -1
 	}
+	s.body.Open(length, b.ended)
 	c.mu.Lock()
 	if c.running > 0 && c.headBytes+s.size > maxHeadBytes {
-		c.noteGone(s.id)
+		c.gone.Note(s.id)
 		c.mu.Unlock()
 		c.out.Reset(s.id, h2.ErrCodeRefusedStream)
 		s.free()
@@ -165,17 +165,9 @@ func (c *conn) trailer() error {
 	if s == nil {
 		return nil
 	}
-	if fault := c.spare.Fault(); fault != nil {
-		s.body.err = fault
+	if !s.body.End(&c.spare) {
 		return c.resetLocked(id, h2.ErrCodeProtocol)
 	}
-	if s.body.length > 0 {
-		s.body.err = wire.ErrBodyLength
-		return c.resetLocked(id, h2.ErrCodeProtocol)
-	}
-	c.spare.Trailer(&s.trailer)
-	s.remoteEnded = true
-	s.arrive()
 	return nil
 }
 

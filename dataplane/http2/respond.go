@@ -69,7 +69,7 @@ func (s *stream) cut(err error) {
 	c := s.c
 	c.mu.Lock()
 	if !s.gone.Load() {
-		c.noteGone(s.id)
+		c.gone.Note(s.id)
 		c.out.Reset(s.id, code)
 		delete(c.streams, s.id)
 		s.lose()
@@ -257,23 +257,29 @@ func (s *stream) await(data bool) error {
 		case ready:
 			return nil
 		}
-		if s.sending.idle == 0 {
-			s.sending = s.patience()
+		if s.sending.Idle == 0 {
+			s.sending = s.Patience()
 		}
-		c := s.c
-		c.mu.Lock()
-		s.sendBy = s.sending.start(exchange.Now(), s.x.Record.BytesOut)
-		c.arm(s.sendBy)
-		c.mu.Unlock()
-		c.out.Flush()
-		<-s.sender.Wake
-		c.mu.Lock()
-		s.sending.stop(exchange.Now())
-		late := s.sendBy < 0
-		s.sendBy = 0
-		c.mu.Unlock()
+		late := s.wait(s.sending.Start(exchange.Now(), s.x.Record.BytesOut))
+		s.sending.Stop(exchange.Now())
 		if late {
 			return errClientSlow
 		}
 	}
+}
+
+// wait waits until it is worth trying again to send. It reports whether that was not before by.
+func (s *stream) wait(by exchange.Nanos) (late bool) {
+	c := s.c
+	c.mu.Lock()
+	s.sendBy = by
+	c.arm(by)
+	c.mu.Unlock()
+	c.out.Flush()
+	<-s.sender.Wake
+	c.mu.Lock()
+	late = s.sendBy < 0
+	s.sendBy = 0
+	c.mu.Unlock()
+	return late
 }

@@ -5,11 +5,13 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	h2 "golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	sock "github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/inbox"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
@@ -21,32 +23,28 @@ type stream struct {
 	fields wire.Fields // of the request's head, which lie in it
 	size   int         // as they count for the connection
 	sender wire.Sender
-	body   requestBody
+	body   *inbox.Inbox
 	fault  *wire.Fault // what is wrong with the request
 
 	websocket bool // an extended CONNECT
 	accept    [28]byte
 	responded bool
 	localOver bool // our side has ended
-	sending   patience
+	sending   wire.Patience
 
 	gone     atomic.Bool // reset, or the connection is over: nobody is there to answer
 	upstream atomic.Pointer[sock.Timer]
 
 	// guarded by the connection's mu
-	window      wire.Window
-	remoteEnded bool
-	trailer     exchange.Header
-	readBy      exchange.Nanos // a byte of the body must have arrived; -1: it has not
-	sendBy      exchange.Nanos // the client must have made room; -1: it has not
+	window wire.Window
+	sendBy exchange.Nanos // the client must have made room; -1: it has not
 }
 
 // streams: the memory of an exchange, its fields and what they lie in serves the next one, on whatever connection.
 var streams = sync.Pool{New: func() any {
 	s := &stream{}
 	s.sender.Wake = make(chan struct{}, 1)
-	s.body.arrived = make(chan struct{}, 1)
-	s.body.s = s
+	s.body = inbox.New(s, &s.x)
 	return s
 }}
 
@@ -63,28 +61,22 @@ func newStream(c *conn, id uint32) *stream {
 
 // free gives the stream's memory back. Nobody may hold it any more.
 func (s *stream) free() {
-	s.body.clear()
+	s.body.Clear()
 	s.x.Reset()
-	s.trailer.Reset(nil)
 	if s.fields.Memory() > maxKept {
 		s.fields, s.x.Request.Header = wire.Fields{}, exchange.Header{}
 	}
 	s.c, s.fault, s.size = nil, nil, 0
 	s.x.Conn, s.x.Downstream = nil, nil
-	s.websocket, s.responded, s.localOver, s.sending = false, false, false, patience{}
+	s.websocket, s.responded, s.localOver, s.sending = false, false, false, wire.Patience{}
 	s.gone.Store(false)
 	s.upstream.Store(nil)
-	s.remoteEnded, s.readBy, s.sendBy = false, 0, 0
-	drain(s.sender.Wake)
-	drain(s.body.arrived)
-	streams.Put(s)
-}
-
-func drain(c chan struct{}) {
+	s.sendBy = 0
 	select {
-	case <-c:
+	case <-s.sender.Wake:
 	default:
 	}
+	streams.Put(s)
 }
 
 // lose notes that nobody is there any more for whom the stream is served. The connection's mu is locked.
@@ -93,25 +85,49 @@ func (s *stream) lose() {
 		return
 	}
 	s.sender.Close()
-	s.arrive()
+	s.body.Wake()
 	if t := s.upstream.Load(); t != nil {
 		s.c.wakes = append(s.c.wakes, t)
 	}
 }
 
-// arrive wakes who reads the body.
-func (s *stream) arrive() {
-	select {
-	case s.body.arrived <- struct{}{}:
-	default:
+// What follows implements inbox.Owner.
+
+// Lock locks the connection's mu.
+func (s *stream) Lock() { s.c.mu.Lock() }
+
+// Unlock unlocks it.
+func (s *stream) Unlock() { s.c.mu.Unlock() }
+
+// Arm has the connection look at its deadlines then.
+func (s *stream) Arm(at exchange.Nanos) { s.c.arm(at) }
+
+// Flush has everything leave that was appended.
+func (s *stream) Flush() { s.c.out.Flush() }
+
+// Gone reports whether the stream was reset.
+func (s *stream) Gone() bool { return s.gone.Load() }
+
+// Freed notes that n bytes of the windows are free again.
+func (s *stream) Freed(n int) {
+	s.c.give(n)
+	if more := s.window.Give(n); more > 0 && !s.body.Over() && !s.gone.Load() {
+		s.c.out.WindowUpdate(s.id, more)
 	}
 }
 
-// give notes that n bytes of the stream's window are free again. The connection's mu is locked.
-func (s *stream) give(n int) {
-	if more := s.window.Give(n); more > 0 && !s.remoteEnded && !s.gone.Load() {
-		s.c.out.WindowUpdate(s.id, more)
+// Patience is that with the client, in one direction.
+func (s *stream) Patience() wire.Patience {
+	o := s.c.srv.options.Load()
+	return wire.Patience{Idle: s.idleTime(), Grace: o.HeaderTimeout, Rate: o.MinBodyRate}
+}
+
+// idleTime is the route's idle time-out where there is a route.
+func (s *stream) idleTime() time.Duration {
+	if s.x.Idle > 0 {
+		return s.x.Idle
 	}
+	return s.c.srv.options.Load().IdleTimeout
 }
 
 // Attach implements sock.Client. A client that was cut off before it could be known whom to wake is asked for by Aborted.
@@ -126,11 +142,11 @@ func (s *stream) ready() {
 	if s.websocket || s.fault != nil {
 		return
 	}
-	if s.remoteEnded && r.ContentLength < 0 && !r.Expect && s.trailer.Len() == 0 {
-		r.ContentLength = int64(s.body.size) // all of it is here
+	if r.ContentLength < 0 && !r.Expect && s.body.Whole() {
+		r.ContentLength = int64(s.body.Size()) // all of it is here
 	}
 	if r.ContentLength != 0 {
-		r.Body = &s.body
+		r.Body = s.body
 	}
 }
 
@@ -211,12 +227,12 @@ func (s *stream) end() bool {
 		code = h2.ErrCodeProtocol
 	case !s.localOver:
 		code = h2.ErrCodeInternal
-	case s.remoteEnded:
+	case s.body.Over():
 		c.completed.Add(1)
 		return false
 	}
 	// A client that still sends is told to stop (RFC 9113 §8.1).
-	c.noteGone(s.id)
+	c.gone.Note(s.id)
 	c.out.Reset(s.id, code)
 	return true
 }
@@ -226,7 +242,7 @@ func (c *conn) settle(s *stream) {
 	s.sender.Close()
 	c.running--
 	c.headBytes -= s.size
-	c.give(s.body.size)
+	c.give(s.body.Size())
 	s.gone.Store(true)
 	if c.running == 0 {
 		c.deadlines.quiet, c.deadlines.granted = exchange.Now(), false
