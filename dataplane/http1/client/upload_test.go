@@ -119,6 +119,7 @@ func TestUploadFaults(t *testing.T) {
 		{errors.New("the client closed the connection"), exchange.ClientReset},
 		{&codec.HeadError{Status: 408, Reason: exchange.RequestTimeout}, exchange.RequestTimeout},
 		{&codec.HeadError{Status: 400, Reason: exchange.BadRequest}, exchange.BadRequest},
+		{&exchange.Failure{Reason: exchange.BodyTooLarge}, exchange.BodyTooLarge},
 	}
 	for _, tt := range tests {
 		for _, how := range []string{"tcp", "pipe"} {
@@ -137,6 +138,64 @@ func TestUploadFaults(t *testing.T) {
 				t.Errorf("%v: the connection is reusable", tt.reason)
 			}
 		}
+	}
+}
+
+// TestBodyInMemory: what lies in memory is sent again from its start, and no failure says that it cannot be.
+func TestBodyInMemory(t *testing.T) {
+	x, _ := request(exchange.PUT)
+	body := new(exchange.Bytes)
+	body.Reset([]byte(strings.Repeat("0123456789", 5000)))
+	x.Request.Body, x.Request.ContentLength, x.Record.BytesIn = body, 50_000, 50_000
+	read := func(e *endpoint) string {
+		e.head()
+		got := make([]byte, 50_000)
+		_, _ = io.ReadFull(e.far, got)
+		return string(got)
+	}
+	first := dial(t)
+	first.script(func() {
+		read(first)
+		_ = first.far.Close()
+	})
+	if f := failure(t, first.conn.RoundTrip(x, in(patience)), exchange.UpstreamReset); !f.Sent || f.BodyRead {
+		t.Errorf("sent %t, body read %t", f.Sent, f.BodyRead)
+	}
+	second := dial(t)
+	got := make(chan string, 1)
+	second.script(func() {
+		got <- read(second)
+		second.write(okNoBody)
+	})
+	if err := second.conn.RoundTrip(x, in(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if text := <-got; text != string(body.Whole()) {
+		t.Errorf("the second endpoint got %d bytes", len(text))
+	}
+	x.ResetResponse()
+}
+
+// TestUploadFailsBehindAnswer: the response that an endpoint has begun breaks off, and the reason is the upload's.
+func TestUploadFailsBehindAnswer(t *testing.T) {
+	e := dial(t)
+	e.script(func() {
+		e.head()
+		e.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+		_, _ = io.Copy(io.Discard, e.far)
+	})
+	x, _ := request(exchange.POST)
+	more := make(chan struct{})
+	newSource(x, -1, "hello", more, &exchange.Failure{Reason: exchange.BodyTooLarge})
+	if err := e.conn.RoundTrip(x, in(patience)); err != nil {
+		t.Fatal(err)
+	}
+	close(more)
+	_, err := read(x)
+	_ = failure(t, err, exchange.BodyTooLarge)
+	x.ResetResponse()
+	if e.over() {
+		t.Error("the connection is reusable")
 	}
 }
 
