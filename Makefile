@@ -63,6 +63,7 @@ manifests: ## Write the CRD (config/crd and the chart's copy) and the RBAC roles
 	"$$(hack/tool.sh controller-gen)" rbac:roleName=proxy paths=./controllers output:rbac:dir=config/rbac
 	@mkdir -p charts/pingora-proxy/files
 	cp config/crd/bases/pingora-proxy.dev_proxyservices.yaml charts/pingora-proxy/files/proxyservices.yaml
+	cp config/monitoring/dashboard.json config/monitoring/alerts.yaml charts/pingora-proxy/files/
 
 .PHONY: lint
 lint: ## Check style, mistakes and the arrows between packages (LINT_FLAGS=--fix mends what it can)

@@ -24,7 +24,7 @@ const (
 
 // arguments of `helm template` that a set of values needs besides.
 var arguments = map[string][]string{
-	"monitors": {"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--api-versions", "monitoring.coreos.com/v1/PodMonitor"},
+	"monitors": {"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--api-versions", "monitoring.coreos.com/v1/PodMonitor", "--api-versions", "monitoring.coreos.com/v1/PrometheusRule"},
 }
 
 // sets are the names of the sets of values in testdata.

@@ -22,8 +22,9 @@ type Program struct {
 
 // packages names the Debian package of a program where the two differ.
 var packages = map[string]string{
-	"ab":     "apache2-utils",
-	"h2load": "nghttp2-client",
+	"ab":       "apache2-utils",
+	"h2load":   "nghttp2-client",
+	"promtool": "prometheus",
 }
 
 // Find returns the program called name: from PATH (and the sbin directories, which are often missing from an
