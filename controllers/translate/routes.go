@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net"
 	"net/url"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -160,9 +159,8 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 	configs, answers, err := filters.List(filters.Source{
 		Snapshot: r, Service: &in.Spec, Route: spec, Field: at,
 		Content: in.content,
-		URL:     func(text string) error { return t.mayFetch(in, text) },
+		URL:     func(text string) (string, error) { return t.mayFetch(in, text) },
 		Cluster: func(field string, b *v1alpha1.Backend) (string, error) { return t.aside(in, service, r.Name, field, b) },
-		Reach:   func(host string) (string, error) { return t.reach(in, host) },
 	})
 	r.Filters = configs
 	if err != nil {
@@ -188,20 +186,27 @@ func (s *Service) content(field string) ([]byte, error) {
 	return c.Data, nil
 }
 
-// mayFetch says why a service may not have a URL fetched. What it names is held to the same policy as a backend.
-func (t *translation) mayFetch(in *Service, text string) error {
+// mayFetch returns a URL with its host as DNS is to be asked for it, which no search list then leads elsewhere, or says why
+// the service may not have it fetched. What it names is held to the same policy as a backend.
+func (t *translation) mayFetch(in *Service, text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return err
+		return "", errors.New("it is no URL")
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	if _, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)}); reason != "" {
-		return errors.New(message)
+	d, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
+	if reason != "" {
+		return "", errors.New(message)
 	}
-	return nil
+	if explicit := u.Port(); d.dns != nil {
+		if u.Host = d.dns.Host; explicit != "" {
+			u.Host = net.JoinHostPort(d.dns.Host, explicit)
+		}
+	}
+	return u.String(), nil
 }
 
 // aside makes the cluster of a backend that requests are not forwarded to: one that is asked about them, or gets copies.
@@ -217,18 +222,6 @@ func (t *translation) aside(in *Service, service int, route, field string, b *v1
 		return "", errors.New("the backend cannot be used")
 	}
 	return list[0].Cluster, nil
-}
-
-// reach says by which name a host is to be asked for, or why the service may not name it: the rules are those of backends.
-func (t *translation) reach(in *Service, host string) (string, error) {
-	d, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(host, "1")})
-	switch {
-	case reason != "":
-		return "", errors.New(message)
-	case d.dns != nil:
-		return d.dns.Host, nil
-	}
-	return host, nil
 }
 
 func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {

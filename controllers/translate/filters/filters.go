@@ -19,11 +19,8 @@ type Source struct {
 	Content func(field string) ([]byte, error)
 	// Cluster returns the ID of the cluster that a backend in a field stands for, beside those that the route forwards to.
 	Cluster func(field string, b *v1alpha1.Backend) (string, error)
-	// Reach returns the name by which DNS is to be asked for a host that no cluster stands for, or says why the service may
-	// not have it asked.
-	Reach func(host string) (string, error)
-	// URL says why a URL may not be fetched from, if it may not.
-	URL func(text string) error
+	// URL returns a URL as it is to be fetched from, or says why the service may not do that.
+	URL func(text string) (string, error)
 }
 
 // A config is a filter.Config that knows whether New will take it.

@@ -46,7 +46,8 @@ func known() []string {
 }
 
 // parseKeys reads a JWK Set (RFC 7517 §5). Keys that cannot have signed a token, or that are not safe, are left out and
-// named in skipped; a set of which none is left is an error. Messages say nothing of what is in a key.
+// named in skipped; a set of which none is left is an error, one that is empty is not. Messages say nothing of what is in a
+// key.
 func parseKeys(data []byte, allowed []string) (keys []*key, skipped []string, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -67,10 +68,10 @@ func parseKeys(data []byte, allowed []string) (keys []*key, skipped []string, er
 			keys = append(keys, k)
 		}
 	}
-	if len(keys) == 0 {
-		if len(skipped) == 0 {
-			return nil, nil, errors.New("there is no key in the set")
-		}
+	if set.Keys == nil {
+		return nil, nil, errors.New("this is no set of keys: JSON with a list `keys` is wanted")
+	}
+	if len(keys) == 0 && len(skipped) > 0 {
 		return nil, nil, fmt.Errorf("none of the keys can be used: %s", strings.Join(skipped, "; "))
 	}
 	return keys, skipped, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -76,7 +77,11 @@ func newSource(p Provider, env filter.Env) *source {
 				return errors.New("a redirection to what is no http or https URL")
 			case req.URL.Scheme == "http" && via[0].URL.Scheme == "https":
 				return errors.New("a redirection from https to http")
-			case inner != nil:
+			}
+			if first := via[0].URL.Hostname(); first == req.URL.Hostname()+"." { // the same host, as it calls itself
+				absolute(req, first)
+			}
+			if inner != nil {
 				return inner(req, via)
 			}
 			return nil
@@ -89,7 +94,7 @@ func newSource(p Provider, env filter.Env) *source {
 // current returns the keys that may be believed now, or nil.
 func (s *source) current(now int64) *keySet {
 	set := s.set.Load()
-	if set == nil || set.until != 0 && now >= set.until {
+	if set == nil || len(set.keys) == 0 || set.until != 0 && now >= set.until {
 		return nil
 	}
 	return set
@@ -275,6 +280,7 @@ func (s *source) fetch(parent context.Context) (keys []*key, age time.Duration, 
 	if err != nil {
 		return nil, 0, errors.New("the URL cannot be asked for")
 	}
+	absolute(req, req.URL.Hostname())
 	req.Header.Set("Accept", "application/jwk-set+json, application/json")
 	req.Header.Set("User-Agent", "pingora-proxy")
 	resp, err := s.client.Do(req)
@@ -300,10 +306,26 @@ func (s *source) fetch(parent context.Context) (keys []*key, age time.Duration, 
 	if err != nil {
 		return nil, 0, err
 	}
+	if len(keys) == 0 {
+		return nil, 0, errors.New("there is no key in the set")
+	}
 	if len(skipped) > 0 {
 		s.log.V(1).Info("keys of a provider are not used", "provider", s.name, "keys", skipped)
 	}
 	return keys, ageOf(resp.Header), nil
+}
+
+// absolute asks DNS for a host with the dot at its end that keeps search lists away, and the host itself without it.
+func absolute(req *http.Request, host string) {
+	name, dotted := strings.CutSuffix(host, ".")
+	if !dotted {
+		return
+	}
+	port := req.URL.Port()
+	req.URL.Host, req.Host = host, name
+	if port != "" {
+		req.URL.Host, req.Host = net.JoinHostPort(host, port), net.JoinHostPort(name, port)
+	}
 }
 
 // ageOf says how long an answer is good (RFC 9111 §5.2.2), within bounds.

@@ -1,9 +1,11 @@
 package jwt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 )
@@ -279,6 +282,41 @@ func TestAgeOf(t *testing.T) {
 			t.Errorf("%q: %v, want %v", value, got, want)
 		}
 	}
+}
+
+// DNS is asked for a name with a dot at its end, the server for the name without it, also behind a redirection to itself.
+func TestAbsoluteNames(t *testing.T) {
+	k := newKey(t, "k", "EdDSA")
+	var hosts []string
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hosts = append(hosts, r.Host+" "+r.TLS.ServerName)
+		if r.URL.Path == "/" {
+			http.Redirect(w, r, "https://example.com:1443/keys", http.StatusFound)
+			return
+		}
+		_, _ = w.Write(setOf(k))
+	}))
+	defer server.Close()
+	client := server.Client()
+	transport := client.Transport.(*http.Transport)
+	var asked []string
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		asked = append(asked, address)
+		return (&net.Dialer{}).DialContext(ctx, network, server.Listener.Addr().String())
+	}
+	s := newSource(Provider{Name: "corp", URL: "https://example.com.:1443/"}, filter.Env{Fetch: client})
+	if _, _, err := s.fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"example.com:1443 example.com", "example.com:1443 example.com"}, hosts); diff != "" {
+		t.Error(diff)
+	}
+	for _, a := range asked {
+		if a != "example.com.:1443" {
+			t.Errorf("%s is asked for", a)
+		}
+	}
+	client.CloseIdleConnections()
 }
 
 // A real server: redirections, sizes, and errors that tell no secret.
