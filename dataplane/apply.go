@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -17,6 +18,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/tcp"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
@@ -33,8 +35,15 @@ type openListener struct {
 	*listener.Listener
 	slot   int
 	tls    *listener.Terminator // nil: plain HTTP
-	server *servers
-	gone   chan struct{} // closed when its last connection has ended
+	server *servers             // of HTTP; nil where it passes bytes on
+	gone   chan struct{}        // closed when its last connection has ended
+
+	streams *tcp.Server // nil: HTTP
+	through bool        // TLS of its clients goes on to the endpoints
+	proxied atomic.Pointer[proxied]
+	timeout atomic.Int64    // nanoseconds that a client may take to its first message
+	running context.Context // ends what waits for first bytes
+	stop    context.CancelFunc
 }
 
 // Apply makes s the configuration that serves. Either all of it takes effect, or an error says why and nothing has
@@ -47,6 +56,11 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	}
 	filters, chains, err := d.makeFilters(s)
 	if err != nil {
+		return err
+	}
+	streams, err := d.makeStreams(s)
+	if err != nil {
+		closeNew(filters, d.filters)
 		return err
 	}
 	opened, closed, err := d.bind(ctx, s)
@@ -96,8 +110,12 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	d.metrics.KeepRoutes(metrics)
 	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
 	d.gate.SetLimit(s.Limits.MaxConnections)
-	d.secure(s, opened, table)
+	tables := d.joinStreams(streams, s.Hash)
+	d.secure(s, opened, table, tables)
 	for _, l := range s.Listeners {
+		if t := tables[l]; t != nil {
+			opened[keyOf(l)].streams.Use(t)
+		}
 		d.start(l, opened[keyOf(l)], s)
 	}
 	for key, l := range closed {
@@ -192,11 +210,16 @@ func emptyTable() *router.Table {
 // start accepts on a listener that is new, and gives one that is not its options.
 func (d *DataPlane) start(s *snapshot.Listener, l *openListener, all *snapshot.Snapshot) {
 	options := serverOptions(s, &all.Limits)
-	if l.server != nil {
+	l.follow(s, &all.Limits)
+	switch {
+	case l.server != nil:
 		l.server.SetOptions(options)
 		return
+	case l.streams == nil:
+		l.server = d.newServers(options)
+	case d.open[keyOf(s)] == l:
+		return
 	}
-	l.server = d.newServers(options)
 	d.open[keyOf(s)] = l
 	d.accept(l)
 	d.log.Info("listening", "address", s.Address, "bound", l.Addr().String())
@@ -215,6 +238,9 @@ func serverOptions(s *snapshot.Listener, limits *snapshot.Limits) http1.ServerOp
 
 func (d *DataPlane) accept(l *openListener) {
 	server, slot, terminator := l.server, l.slot, l.tls
+	if l.streams != nil {
+		l.Silent()
+	}
 	go l.Serve(func(nc *net.TCPConn) {
 		d.metrics.OpenConnections.Inc()
 		d.metrics.Connections.Inc()
@@ -227,7 +253,12 @@ func (d *DataPlane) accept(l *openListener) {
 		if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
 			facts.Local = local.AddrPort()
 		}
-		if terminator == nil {
+		if !d.unwrap(nc, l, &facts) {
+			return
+		}
+		if l.streams != nil {
+			d.stream(nc, l, facts)
+		} else if terminator == nil {
 			server.Serve(nc, facts)
 		} else if conn := d.handshake(nc, terminator, &facts); conn != nil {
 			server.Serve(conn, facts)
@@ -237,10 +268,18 @@ func (d *DataPlane) accept(l *openListener) {
 
 // retire stops accepting and lets the connections end.
 func (d *DataPlane) retire(l *openListener) {
-	l.server.Drain(idleGrace)
+	if l.server != nil {
+		l.server.Drain(idleGrace)
+	}
 	l.Close()
 	d.leaving[l] = struct{}{}
+	limit := d.serving.Load().snapshot.Limits.DrainTimeout
 	d.running.Go(func() {
+		defer l.stop()
+		defer time.AfterFunc(handshakeGrace, l.stop).Stop()
+		if l.streams != nil { // nothing tells their ends to stop
+			defer time.AfterFunc(limit, func() { l.streams.Close() }).Stop()
+		}
 		if l.tls != nil { // who is silent in the middle of a handshake holds nobody up
 			defer time.AfterFunc(handshakeGrace, l.tls.Close).Stop()
 		}

@@ -47,13 +47,15 @@ func (e *BindError) Unwrap() []error {
 }
 
 // A listenerKey is what a listener stays open under. One whose clients are to speak TLS from now on, or no more, is
-// another listener: nothing that was sent in the clear may be taken for what came over TLS.
+// another listener: nothing that was sent in the clear may be taken for what came over TLS. So is one that passes bytes on.
 type listenerKey struct {
-	address string
-	tls     bool
+	address              string
+	tls, stream, through bool
 }
 
-func keyOf(l *snapshot.Listener) listenerKey { return listenerKey{l.Address, l.TLS} }
+func keyOf(l *snapshot.Listener) listenerKey {
+	return listenerKey{address: l.Address, tls: l.TLS, stream: len(l.Streams) > 0, through: passesThrough(l)}
+}
 
 // bind opens the addresses of s that are not open, and says which of the open ones s does not name. A new address may
 // overlap one that goes (0.0.0.0:80 and 10.0.0.1:80): then that one's socket is closed first, and opened again where
@@ -89,8 +91,12 @@ func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed
 			continue
 		}
 		open := &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
+		open.running, open.stop = context.WithCancel(context.Background())
 		if l.TLS {
 			open.tls = listener.NewTerminator(d.handshakes)
+		}
+		if len(l.Streams) > 0 {
+			d.newStreams(open, l)
 		}
 		all[keyOf(l)] = open
 	}
@@ -106,6 +112,7 @@ func (d *DataPlane) unbind(ctx context.Context, all, closed map[listenerKey]*ope
 	for key, l := range all {
 		if d.open[key] != l {
 			l.Close()
+			l.stop()
 			d.slots[l.slot] = false
 		}
 	}

@@ -14,15 +14,22 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/tcp"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
 // secure gives the listeners that speak TLS what their services are secured with. Which service a name belongs to is the
 // table's to say, so that connections and requests go by the same rule.
-func (d *DataPlane) secure(s *snapshot.Snapshot, open map[listenerKey]*openListener, table *router.Table) {
+func (d *DataPlane) secure(
+	s *snapshot.Snapshot, open map[listenerKey]*openListener, table *router.Table, tables map[*snapshot.Listener]*tcp.Table,
+) {
 	var ends []telemetry.Certificate
 	for _, l := range s.Listeners {
 		if !l.TLS {
+			continue
+		}
+		if t := tables[l]; t != nil {
+			ends = append(ends, d.secureStreams(l, open[keyOf(l)], t, s.Limits.HeaderTimeout)...)
 			continue
 		}
 		byService := make(map[*snapshot.Service]*listener.Policy, len(l.Services))
@@ -31,7 +38,7 @@ func (d *DataPlane) secure(s *snapshot.Snapshot, open map[listenerKey]*openListe
 			p := listener.NewPolicy(service.TLS, &d.certs)
 			byService[service] = p
 			policies = append(policies, p)
-			ends = append(ends, endsOf(service, p)...)
+			ends = append(ends, endsOf(service.Namespace, service.Name, p)...)
 		}
 		live := open[keyOf(l)]
 		slot := live.slot
@@ -47,12 +54,12 @@ func (d *DataPlane) secure(s *snapshot.Snapshot, open map[listenerKey]*openListe
 }
 
 // endsOf lists when the certificates of a service end. Of several with one name the one counts that ends first.
-func endsOf(s *snapshot.Service, p *listener.Policy) []telemetry.Certificate {
+func endsOf(namespace, service string, p *listener.Policy) []telemetry.Certificate {
 	var out []telemetry.Certificate
 	for _, c := range p.Usable() {
 		i := slices.IndexFunc(out, func(o telemetry.Certificate) bool { return o.Name == c.Name })
 		if i < 0 {
-			out = append(out, telemetry.Certificate{Namespace: s.Namespace, Service: s.Name, Name: c.Name, NotAfter: c.NotAfter()})
+			out = append(out, telemetry.Certificate{Namespace: namespace, Service: service, Name: c.Name, NotAfter: c.NotAfter()})
 		} else if c.NotAfter().Before(out[i].NotAfter) {
 			out[i].NotAfter = c.NotAfter()
 		}
@@ -90,6 +97,10 @@ func (d *DataPlane) handshake(nc *net.TCPConn, terminator *listener.Terminator, 
 func (l *openListener) cut() int {
 	if l.tls != nil {
 		l.tls.Close()
+	}
+	l.stop()
+	if l.streams != nil {
+		return l.streams.Close()
 	}
 	return l.server.Close()
 }

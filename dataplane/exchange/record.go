@@ -37,6 +37,9 @@ const (
 	Overload           Reason = "too_many_connections" // 503: limits.max_connections is reached
 	Misdirected        Reason = "misdirected_request"  // 421: the connection was opened for another host, under another certificate
 	TLSHandshake       Reason = "tls_handshake"        // no answer: the handshake failed, or HTTP came without TLS
+	ProxyHeader        Reason = "proxy_protocol"       // no answer: the PROXY header is malformed, or its sender not trusted
+	Drained            Reason = "drained"              // a connection of a TCP service was cut when the time to drain was over
+	UnknownName        Reason = "unrecognized_name"    // no answer: no TCP service has the host that the client asks for
 	Redirected         Reason = "redirect"             // 3xx by a redirect filter
 	HealthEndpoint     Reason = "health_endpoint"      // 200 or 503 by health_path
 	TunnelIdle         Reason = "tunnel_idle"          // an upgraded connection was idle for too long

@@ -8,6 +8,8 @@ const (
 	HTTP10 Protocol = iota + 1
 	HTTP11
 	HTTP2
+	// TCP is no HTTP: bytes are passed on as they are. It stands in the access log alone.
+	TCP
 )
 
 // String returns the protocol as metrics and logs name it.
@@ -19,6 +21,8 @@ func (p Protocol) String() string {
 		return "HTTP/1.1"
 	case HTTP2:
 		return "HTTP/2"
+	case TCP:
+		return "TCP"
 	}
 	return "unknown"
 }

@@ -25,6 +25,7 @@ type Listener struct {
 	refuse  func() // is told of each connection above the limit
 	serving atomic.Bool
 	closed  atomic.Bool
+	silent  atomic.Bool // nothing is said to who is turned away
 	conns   sync.WaitGroup
 }
 
@@ -48,6 +49,9 @@ func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Li
 	}
 	return &Listener{address: address, tcp: ln.(*net.TCPListener), gate: gate, log: log, done: make(chan struct{})}, nil
 }
+
+// Silent says that clients speak no HTTP: those above the limit are told nothing.
+func (l *Listener) Silent() { l.silent.Store(true) }
 
 // Address is the address as it was configured.
 func (l *Listener) Address() string { return l.address }
@@ -89,6 +93,11 @@ func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
 func (l *Listener) take(nc *net.TCPConn) {
 	if !l.gate.enter() {
 		l.refuse()
+		if l.silent.Load() {
+			_ = nc.SetLinger(0)
+			_ = nc.Close()
+			return
+		}
 		l.gate.turnAway(nc)
 		return
 	}

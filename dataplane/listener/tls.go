@@ -31,10 +31,14 @@ func NewHandshakes() Handshakes { return make(Handshakes, maxHandshakes) }
 type Terminator struct {
 	base    *tls.Config
 	turns   Handshakes
+	raw     bool // what is spoken inside is not ours to agree to
 	current atomic.Pointer[termination]
 	running context.Context
 	stop    context.CancelFunc
 }
+
+// Raw says that no HTTP is spoken inside TLS: no protocol is agreed to (ALPN). It is called before Use.
+func (t *Terminator) Raw() { t.raw = true }
 
 // A termination is what a Terminator goes by now.
 type termination struct {
@@ -85,6 +89,9 @@ func (t *Terminator) Use(timeout time.Duration, policies []*Policy, find func(se
 // the client with the alert unrecognized_name.
 func (t *Terminator) config(p *Policy) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if t.raw {
+		c.NextProtos = nil
+	}
 	if p == nil {
 		c.UnwrapSession = func([]byte, tls.ConnectionState) (*tls.SessionState, error) { return nil, nil }
 		return c

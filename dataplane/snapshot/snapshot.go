@@ -79,7 +79,8 @@ type Stream struct {
 	Timeouts        Timeouts // of connecting, and of silence
 	MaxConnections  int      // at the same time; 0: no limit
 	Balance         Balance
-	Invalid         string // why it could not be built: its connections are closed
+	Access          filter.Config // which clients may come; nil: all
+	Invalid         string        // why it could not be built: its connections are closed
 }
 
 // A Route says which requests it takes and what becomes of them.

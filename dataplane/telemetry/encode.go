@@ -24,6 +24,10 @@ type encoder struct {
 // json appends the line of x in JSON, a field of the schema each, in its order. What does not apply is left out: the
 // reason of an answer passed on whole, the upstream's fields where none was asked, an empty namespace.
 func (e *encoder) json(x *exchange.Exchange, configHash string) {
+	if x.Request.Protocol == exchange.TCP {
+		e.streamJSON(x, configHash)
+		return
+	}
 	rec := &x.Record
 	host, path := asked(x)
 	b := append(e.line[:0], `{"ts":"`...)
@@ -119,6 +123,10 @@ func (e *encoder) json(x *exchange.Exchange, configHash string) {
 //
 //	15:04:05.123 200 GET shop.example/cart 1.250ms 512B 192.0.2.7 > 10.0.0.3:8080 shop/cart
 func (e *encoder) console(x *exchange.Exchange) {
+	if x.Request.Protocol == exchange.TCP {
+		e.streamConsole(x)
+		return
+	}
 	rec := &x.Record
 	host, path := asked(x)
 	b := e.appendTime(e.line[:0], rec.End)

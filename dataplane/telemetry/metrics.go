@@ -54,6 +54,7 @@ type Metrics struct {
 	now      func() exchange.Nanos
 	stale    prometheus.Gauge
 	noRoute  *RouteMetrics
+	streams  *streams
 
 	mu     sync.Mutex // guards routes and RouteMetrics.goneAt
 	routes map[routeKey]*RouteMetrics
@@ -67,6 +68,7 @@ func NewMetrics(version string) *Metrics {
 		routes:   map[routeKey]*RouteMetrics{},
 	}
 	m.filters = newFilterMetrics(m.registry)
+	m.streams = newStreams()
 	m.noRoute = &RouteMetrics{metrics: m}
 	m.stale = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: prefix + "config_stale",
@@ -78,7 +80,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(build, m.stale, collectors.NewGoCollector(),
+	m.registry.MustRegister(build, m.stale, m.streams, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{metrics: m, desc: describe()})
 	return m
 }
