@@ -179,18 +179,16 @@ const streamsPerConnection = 100
 
 // setBreaker makes the circuit breaker follow s.
 func (c *Cluster) setBreaker(s *snapshot.Cluster) {
-	b := s.Breaker
-	if b == nil {
-		c.breaker.Configure(nil, nil)
-		return
+	var settings *breaker.Settings
+	if b := s.Breaker; b != nil {
+		settings = &breaker.Settings{
+			MaxRunning: b.MaxConnections, MaxPending: b.MaxPending, ErrorPercent: b.ErrorPercent, MinRequests: b.MinRequests, Open: b.Open,
+		}
+		if s.Protocol == snapshot.HTTP2 {
+			settings.MaxRunning *= streamsPerConnection
+		}
 	}
-	settings := breaker.Settings{
-		MaxRunning: b.MaxConnections, MaxPending: b.MaxPending, ErrorPercent: b.ErrorPercent, MinRequests: b.MinRequests, Open: b.Open,
-	}
-	if s.Protocol == snapshot.HTTP2 {
-		settings.MaxRunning *= streamsPerConnection
-	}
-	c.breaker.Configure(&settings, func(from, to breaker.State) {
+	c.breaker.Configure(settings, func(from, to breaker.State) {
 		c.owner.options.Log.Info("circuit breaker changed", "service", s.Service, "cluster", c.id, "from", from.String(), "to", to.String())
 		c.owner.options.Observer.CircuitBreaker(c.id, to)
 	})
