@@ -93,6 +93,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		route.Metrics = d.metrics.Route(r.Service.Namespace, r.Service.Name, r.Name)
 		metrics = append(metrics, route.Metrics)
 	}
+	d.store.Apply(s.Store)
 	dropped := d.swapFilters(filters)
 	// What the replaced configuration alone used is closed when its last exchange is over.
 	d.proxy.Use(&proxy.Configuration{
@@ -143,13 +144,14 @@ func servicesOf(s *snapshot.Snapshot) []*snapshot.Service {
 func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, map[*snapshot.Route][]filter.Filter, error) {
 	filters := make(map[string]*liveFilter, len(d.filters))
 	chains := make(map[*snapshot.Route][]filter.Filter)
+	lineages := d.lineages()
 	for _, l := range s.Listeners {
 		for _, r := range l.Routes {
 			for _, config := range r.Filters {
 				key := config.Key()
 				f := cmp.Or(filters[key], d.filters[key])
 				if f == nil {
-					made, err := d.newFilter(config)
+					made, err := d.newFilter(config, lineages)
 					if err != nil {
 						closeNew(filters, d.filters)
 						return nil, nil, fmt.Errorf("route %s: %w", r.ID(), err)

@@ -17,6 +17,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/store"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
@@ -56,6 +57,7 @@ type DataPlane struct {
 	clusters *upstream.Clusters
 	checker  *health.Checker
 	names    *names
+	store    *store.Store // of shared rate limits
 	gate     listener.Gate
 
 	handshakes listener.Handshakes
@@ -90,6 +92,7 @@ func New(o Options) *DataPlane {
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
 	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics.SpansLost)
+	d.store = store.New(snapshot.Store{}, o.Log.WithName("rate-limit-store"), o.Metrics)
 	d.proxy = proxy.New(o.Metrics, d.access, d.tracer, o.Log.WithName("proxy"))
 	watch := observer{metrics: o.Metrics}
 	var waiting chan ejected
@@ -104,7 +107,7 @@ func New(o Options) *DataPlane {
 	}
 	d.clusters = upstream.New(upstream.Options{
 		Zone: o.Zone,
-		Log: o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
+		Log:  o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
 	d.checker = health.New()
 	d.names = newNames(o.Resolver, o.ResolvePatience, d.resolved)
@@ -214,6 +217,7 @@ func (d *DataPlane) Close() {
 	d.mu.Unlock()
 	d.transport.CloseIdleConnections()
 	d.clusters.Close()
+	d.store.Close()
 	d.stop()
 	d.running.Wait()
 	d.tracer.Close()

@@ -19,21 +19,29 @@ import (
 // A liveFilter is an instance with what runs for it in the background.
 type liveFilter struct {
 	filter  filter.Filter
+	lineage string // of a filter.Heir
 	end     context.CancelFunc
 	running sync.WaitGroup
 }
 
-// newFilter makes the instance of a Config.
-func (d *DataPlane) newFilter(config filter.Config) (*liveFilter, error) {
+// newFilter makes the instance of a Config, which goes on with what one of its lineage has counted.
+func (d *DataPlane) newFilter(config filter.Config, lineages map[string]filter.Filter) (*liveFilter, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &liveFilter{end: cancel}
-	made, err := config.New(filter.Env{
+	create := config.New
+	if heir, ok := config.(filter.Heir); ok {
+		l.lineage = heir.Lineage()
+		if from := lineages[l.lineage]; from != nil {
+			create = func(env filter.Env) (filter.Filter, error) { return heir.Inherit(env, from) }
+		}
+	}
+	made, err := create(filter.Env{
 		Log:      d.log.WithName("filter"),
 		Metrics:  d.metrics,
 		Send:     d.send,
 		Fetch:    d.fetch,
 		Replicas: func() int { return int(max(d.replicas.Load(), 1)) },
-		Shared:   d.shared(),
+		Shared:   d.store,
 		Background: func(f func(ctx context.Context)) {
 			l.running.Go(func() { f(ctx) })
 		},
@@ -47,8 +55,16 @@ func (d *DataPlane) newFilter(config filter.Config) (*liveFilter, error) {
 	return l, nil
 }
 
-// shared returns the store of shared limits.
-func (d *DataPlane) shared() filter.Shared { return nil }
+// lineages are the live filters that heirs may go on from.
+func (d *DataPlane) lineages() map[string]filter.Filter {
+	all := map[string]filter.Filter{}
+	for _, f := range d.filters {
+		if f.lineage != "" {
+			all[f.lineage] = f.filter
+		}
+	}
+	return all
+}
 
 // close ends what runs in the background, then the filter.
 func (l *liveFilter) close() {

@@ -7,6 +7,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type filterMetrics struct {
 	rateLimited, jwksRefreshes, mirrored *prometheus.CounterVec
 	sharedErrors, exportFailures         prometheus.Counter
+	storeUp                              *prometheus.GaugeVec // of no labels: it is not there without a store
 }
 
 func newFilterMetrics(registry prometheus.Registerer) filterMetrics {
@@ -27,7 +28,10 @@ func newFilterMetrics(registry prometheus.Registerer) filterMetrics {
 			Name: prefix + "trace_export_failures_total", Help: "Batches of spans that could not be sent to the collector.",
 		}),
 	}
-	registry.MustRegister(f.rateLimited, f.jwksRefreshes, f.mirrored, f.sharedErrors, f.exportFailures)
+	f.storeUp = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: prefix + "rate_limit_store_up", Help: "1 while the store of shared rate limits answers; not there where none is configured.",
+	}, nil)
+	registry.MustRegister(f.rateLimited, f.jwksRefreshes, f.mirrored, f.sharedErrors, f.exportFailures, f.storeUp)
 	return f
 }
 
@@ -38,6 +42,18 @@ func (m *Metrics) RateLimited(namespace, service, limit, mode string) {
 
 // SharedLimitError counts a request for which the store of shared limits had no answer.
 func (m *Metrics) SharedLimitError() { m.filters.sharedErrors.Inc() }
+
+// SharedStore says whether there is a store of shared limits, and whether it answers.
+func (m *Metrics) SharedStore(configured, up bool) {
+	switch {
+	case !configured:
+		m.filters.storeUp.Reset()
+	case up:
+		m.filters.storeUp.WithLabelValues().Set(1)
+	default:
+		m.filters.storeUp.WithLabelValues().Set(0)
+	}
+}
 
 // JWKSRefresh counts a fetch of a provider's keys.
 func (m *Metrics) JWKSRefresh(provider string, ok bool) {

@@ -84,6 +84,7 @@ func TestEverythingHasItsName(t *testing.T) {
 	m.OpenConnections.Dec()
 	m.ActiveRequests.Set(5)
 	m.OpenTunnels.Set(6)
+	m.SharedStore(true, true)
 	m.AccessLogDropped.Add(7)
 	m.AccessLogWriteErrors.Inc()
 	m.SetUpstreams(func(yield func(string, bool)) {
@@ -120,8 +121,9 @@ func TestEverythingHasItsName(t *testing.T) {
 		"open_connections{}":                                                                                     1,
 		"connections_total{}":                                                                                    3,
 		"active_requests{}":                                                                                      5,
-		"trace_export_failures_total{}": 0,
+		"trace_export_failures_total{}":                                                                          0,
 		"rate_limit_store_errors_total{}":                                                                        0,
+		"rate_limit_store_up{}":                                                                                  1,
 		"open_tunnels{}":                                                                                         6,
 		`rejected_connections_total{reason="too_many_connections"}`:                                              1,
 		`local_responses_total{reason="connect_failed"}`:                                                         1,

@@ -192,6 +192,10 @@ var table = map[string]row{
 		imports:   []string{"dataplane/snapshot", "dataplane/upstream", "dataplane/telemetry"},
 		libraries: []string{logr},
 	},
+	"dataplane/store": {
+		imports:   []string{"dataplane/snapshot", "dataplane/filter", "dataplane/telemetry"},
+		libraries: []string{logr, "github.com/redis/go-redis/v9"},
+	},
 	"dataplane/router": {
 		// The exchange, because the table matches a request where it lies, without copying its parts.
 		imports: []string{
