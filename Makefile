@@ -54,7 +54,7 @@ dev: ## Like run, but rebuild and restart when a Go file or a file of config/ ch
 
 .PHONY: generate
 generate: ## Write what is generated: deep copies, the field reference and the JSON Schema in docs/, the README of the chart
-	"$$(hack/tool.sh controller-gen)" object paths=./api/v1alpha1
+	"$$(hack/tool.sh controller-gen)" object paths=./api/v1alpha1 paths=./api/settings
 	go generate ./api/... ./charts/...
 
 .PHONY: manifests
@@ -93,6 +93,10 @@ test-unit: ## Run the tests that need nothing but Go
 .PHONY: test-integration
 test-integration: ## Run the tests with real sockets and real peers (nginx, HAProxy, an API server)
 	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m $(TEST_FLAGS) ./controllers/... ./test/...
+
+.PHONY: page
+page: ## Try the status page in a Chromium (CHROMIUM says where it is), and draw docs/status-page.png anew
+	PAGE=1 PAGE_SCREENSHOT='$(CURDIR)/docs/status-page.png' go test -count=1 -timeout 5m $(TEST_FLAGS) ./test/page
 
 .PHONY: cover
 cover: ## Measure what the tests cover, as HTML in bin/cover.html

@@ -96,7 +96,7 @@ func eval[T any](b *tab, script string) T {
 
 func (b *tab) text(selector string) string {
 	b.t.Helper()
-	return eval[string](b, "[...document.querySelectorAll(`"+selector+"`)].map((e) => e.innerText).join('\n')")
+	return eval[string](b, "[...document.querySelectorAll(`"+selector+"`)].map((e) => e.innerText).join('\\n')")
 }
 
 // await waits until an element's text holds something.

@@ -44,7 +44,7 @@ services:
     retry: {attempts: 1}
     health_check: {type: Disabled, passive: {consecutive_errors: 1, ejection_secs: 300, max_ejection_percent: 100}}
   - name: secure
-    bind_address: '127.0.0.1:0'
+    bind_address: '127.0.0.2:0'
     tls: true
     hosts: [secure.example.com]
     upstreams: ['%s']
@@ -240,6 +240,7 @@ func keyboard(t *testing.T, b *tab) {
 func screenshot(t *testing.T, b *tab, path string) {
 	t.Helper()
 	b.screen(1280, "light")
+	eval[int](b, `document.activeElement.blur(), 0`)
 	eval[int](b, `scrollTo(0, 0), 0`)
 	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	if err != nil {
