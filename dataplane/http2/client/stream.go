@@ -407,6 +407,9 @@ func (s *stream) respond() {
 		r.ContentLength = 0
 	case !none:
 		r.Body = &s.body
+		if s.x.Request.Protocol == exchange.HTTP11 && r.Header.Has(exchange.Trailer) {
+			r.ContentLength = -1 // where HTTP/1.1 has a length, it has no place for a trailer; the length is watched here
+		}
 	}
 }
 
