@@ -142,6 +142,9 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 		for _, service := range l.Services {
 			s.listens[service.Namespace+"/"+service.Name] = true
 		}
+		for _, stream := range l.Streams {
+			s.listens[stream.Namespace+"/"+stream.Name] = true
+		}
 		if a, err := netip.ParseAddrPort(l.Address); err == nil && !a.Addr().IsLoopback() {
 			ports = append(ports, a.Port())
 		}
@@ -158,6 +161,11 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 			})
 			delete(s.listens, object.service.Owner())
 		}
+		if err := unbound[redirectAddress(&v.input.Services[i].Spec)]; err != nil {
+			s.problems = append(s.problems, translate.Problem{
+				Service: i, Field: "tlsConfig.redirectHTTPFrom", Reason: v1alpha1.ReasonBindFailed, Message: "the address cannot be bound: " + err.Error(),
+			})
+		}
 	}
 	s.once.Do(func() { close(s.first) })
 }
@@ -165,6 +173,18 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 // address is the address of a service as a listener spells it.
 func address(spec *v1alpha1.ProxyServiceSpec) string {
 	a, err := syntax.ParseBindAddress(spec.BindAddress)
+	if err != nil {
+		return ""
+	}
+	return a.String()
+}
+
+// redirectAddress is where a service redirects plain HTTP from, as a listener spells it; empty: nowhere.
+func redirectAddress(spec *v1alpha1.ProxyServiceSpec) string {
+	if spec.TLSConfig == nil || spec.TLSConfig.RedirectHTTPFrom == nil {
+		return ""
+	}
+	a, err := syntax.ParseBindAddress(*spec.TLSConfig.RedirectHTTPFrom)
 	if err != nil {
 		return ""
 	}

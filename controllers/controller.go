@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/lastgood"
 	"github.com/pingora-proxy/pingora-proxy/controllers/publish"
@@ -178,8 +179,8 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // SetGlobals makes globals, with their defaults and what they refer to, a part of every configuration from now on.
-func (c *Controller) SetGlobals(g v1alpha1.Globals, contents map[string]translate.Content) {
-	c.world.settings.Store(&settings{g, contents})
+func (c *Controller) SetGlobals(g settings.Globals, contents map[string]translate.Content) {
+	c.world.settings.Store(&own{g, contents})
 	c.again()
 }
 

@@ -100,8 +100,8 @@ func (c *Controller) readKept(payload []byte) (translate.Input, error) {
 	case in.World == nil:
 		return in, errors.New("it says nothing of the cluster")
 	}
-	own := c.world.settings.Load()
-	in.Globals, in.Contents = own.globals, own.contents
+	process := c.world.settings.Load()
+	in.Globals, in.Contents = process.globals, process.contents
 	in.World.Policy = c.options.Policy
 	for i := range in.Services {
 		s := &in.Services[i]

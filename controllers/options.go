@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
 
@@ -17,7 +17,7 @@ type Options struct {
 	Log    logr.Logger
 	Plane  DataPlane
 
-	Globals    v1alpha1.Globals             // with their defaults
+	Globals    settings.Globals             // with their defaults
 	Contents   map[string]translate.Content // what they refer to, by the paths of their fields
 	Class      string                       // of the objects to serve
 	Namespaces []string                     // to watch; none: all

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -47,14 +48,14 @@ func check(spec *v1alpha1.ProxyServiceSpec, name string) (faults field.ErrorList
 	defer func() {
 		if r := recover(); r != nil {
 			*spec = v1alpha1.ProxyServiceSpec{Name: name}
-			spec.SetDefaults(v1alpha1.FromCluster)
+			defaults.Service(spec, v1alpha1.FromCluster)
 			faults = field.ErrorList{field.InternalError(field.NewPath("spec").Child("bindAddress"), fmt.Errorf("cannot be read: %v", r))}
 		}
 	}()
 	if spec.Name == "" {
 		spec.Name = name
 	}
-	spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(spec, v1alpha1.FromCluster)
 	return validation.Service(spec, field.NewPath("spec"), v1alpha1.FromCluster)
 }
 

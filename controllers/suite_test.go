@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -176,7 +177,7 @@ func (s *site) start(t testing.TB, change ...func(*controllers.Options)) *proxy 
 		Config: user.Config, Log: log, Plane: p.plane, Class: s.class, Namespaces: []string{s.ns}, Namespace: s.ns, Replica: "replica-a",
 		Policy: translate.Policy{ClusterDomain: "cluster.local"},
 	}
-	o.Globals.SetDefaults()
+	defaults.Globals(&o.Globals)
 	off := v1alpha1.Off
 	o.Globals.Admin.BindAddress, o.Globals.Metrics.BindAddress, o.Globals.AccessLog.Path = &off, &off, &off
 	for _, f := range change {

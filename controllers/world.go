@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
@@ -30,7 +31,7 @@ const byService = "service"
 // A world reads the objects that a configuration is made of from the caches. It belongs to one goroutine, but for grants.
 type world struct {
 	options  *Options
-	settings atomic.Pointer[settings]
+	settings atomic.Pointer[own]
 	reader   client.Reader
 	grants   *grants
 	contents *contents.Reader
@@ -42,13 +43,13 @@ func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *wo
 		options: o, reader: m.GetCache(), contents: contents.New(m.GetCache(), m.GetAPIReader(), o.NoSecrets), objects: map[types.UID]*prepared{},
 		grants: &grants{cache: m.GetCache(), discovery: d, log: o.Log.WithName("grants"), changed: func() {}},
 	}
-	w.settings.Store(&settings{o.Globals, o.Contents})
+	w.settings.Store(&own{o.Globals, o.Contents})
 	return w
 }
 
-// settings are the process's own.
-type settings struct {
-	globals  v1alpha1.Globals
+// own are the settings of the process itself.
+type own struct {
+	globals  settings.Globals
 	contents map[string]translate.Content
 }
 
@@ -72,11 +73,11 @@ func (w *world) look(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing ReferenceGrants: %w", err)
 	}
-	own := w.settings.Load()
+	process := w.settings.Load()
 	v := &view{
 		services: map[types.NamespacedName]bool{},
 		contents: contents.Found{Named: map[contents.Object]bool{}, Expiring: map[types.NamespacedName]time.Time{}},
-		input: translate.Input{Globals: own.globals, Contents: own.contents, World: &translate.World{
+		input: translate.Input{Globals: process.globals, Contents: process.contents, World: &translate.World{
 			Services: map[string]translate.KubeService{}, Endpoints: map[string][]snapshot.Endpoint{}, Grants: granted, Policy: w.options.Policy,
 		}},
 	}

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
@@ -206,7 +207,7 @@ func checkProtocol(path *field.Path, s *v1alpha1.ProxyServiceSpec) field.ErrorLi
 	return errs
 }
 
-func checkTracing(path *field.Path, t *v1alpha1.Tracing) field.ErrorList {
+func checkTracing(path *field.Path, t *settings.Tracing) field.ErrorList {
 	var errs field.ErrorList
 	if t.OTLPEndpoint != nil {
 		u, err := url.Parse(*t.OTLPEndpoint)
@@ -214,7 +215,7 @@ func checkTracing(path *field.Path, t *v1alpha1.Tracing) field.ErrorList {
 			errs = append(errs, invalid(path.Child("otlpEndpoint"), *t.OTLPEndpoint, "must be a URL such as `http://otel:4317`"))
 		}
 	}
-	seen := map[v1alpha1.Propagation]bool{}
+	seen := map[settings.Propagation]bool{}
 	for i, p := range t.Propagation {
 		if seen[p] {
 			errs = append(errs, duplicate(path.Child("propagation").Index(i), "format", string(p)))
@@ -224,7 +225,7 @@ func checkTracing(path *field.Path, t *v1alpha1.Tracing) field.ErrorList {
 	return append(errs, checkGlobalReference(path.Child("caRef"), t.CARef)...)
 }
 
-func checkStore(path *field.Path, r *v1alpha1.RateLimitStore) field.ErrorList {
+func checkStore(path *field.Path, r *settings.RateLimitStore) field.ErrorList {
 	var errs field.ErrorList
 	if r.RedisURL != nil {
 		u, err := url.Parse(*r.RedisURL)

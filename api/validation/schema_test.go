@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
@@ -41,7 +43,7 @@ func TestFileKey(t *testing.T) {
 
 // Both spellings of a key name one field, so that nothing is lost on the way between them.
 func TestSpellingsAreLossless(t *testing.T) {
-	for name, typ := range structs(reflect.TypeFor[v1alpha1.Config](), map[string]reflect.Type{}) {
+	for name, typ := range structs(reflect.TypeFor[settings.Config](), map[string]reflect.Type{}) {
 		seen := map[string]string{}
 		for i := range typ.NumField() {
 			json, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
@@ -60,7 +62,7 @@ func TestSpellingsAreLossless(t *testing.T) {
 
 // Every list, map, text and number has a bound, and every bound is kept by Validate.
 func TestBounds(t *testing.T) {
-	for name, typ := range structs(reflect.TypeFor[v1alpha1.Config](), map[string]reflect.Type{}) {
+	for name, typ := range structs(reflect.TypeFor[settings.Config](), map[string]reflect.Type{}) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			json, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -129,7 +131,7 @@ func TestDefaultsKeepWhatIsSet(t *testing.T) {
 	s.Backends = []v1alpha1.Backend{{Address: "a:1", Weight: ptr(int32(0))}}
 	s.HealthPath = ptr("/up")
 	s.Routes = []v1alpha1.Route{{Name: "r", Timeouts: &v1alpha1.Timeouts{RequestMs: ptr(int32(7))}}}
-	s.SetDefaults(v1alpha1.FromFile)
+	defaults.Service(s, v1alpha1.FromFile)
 	if *s.HealthCheck.TimeoutMs != 0 || *s.Backends[0].Weight != 0 || *s.HealthPath != "/up" {
 		t.Error("a value that was set was replaced")
 	}
@@ -140,7 +142,7 @@ func TestDefaultsKeepWhatIsSet(t *testing.T) {
 		t.Error("wrong defaults")
 	}
 	again := *s
-	again.SetDefaults(v1alpha1.FromFile)
+	defaults.Service(&again, v1alpha1.FromFile)
 	if diff := cmp.Diff(*s, again); diff != "" {
 		t.Error(diff)
 	}
@@ -148,19 +150,19 @@ func TestDefaultsKeepWhatIsSet(t *testing.T) {
 
 func TestHealthPathDependsOnTheOrigin(t *testing.T) {
 	file, object := good(), good()
-	file.SetDefaults(v1alpha1.FromFile)
-	object.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(file, v1alpha1.FromFile)
+	defaults.Service(object, v1alpha1.FromCluster)
 	if *file.HealthPath != "/health" || *object.HealthPath != v1alpha1.Off {
 		t.Errorf("got %s and %s", *file.HealthPath, *object.HealthPath)
 	}
 }
 
 func TestDefaultsAreValid(t *testing.T) {
-	var g v1alpha1.Globals
-	g.SetDefaults()
+	var g settings.Globals
+	defaults.Globals(&g)
 	s := good()
 	s.HealthCheck = &v1alpha1.HealthCheck{Type: ptr(v1alpha1.HealthCheckHTTP), Passive: &v1alpha1.PassiveHealthCheck{}}
-	s.SetDefaults(v1alpha1.FromFile)
+	defaults.Service(s, v1alpha1.FromFile)
 	if errs := append(Globals(&g, nil), Service(s, nil, v1alpha1.FromFile)...); errs != nil {
 		t.Error(errs)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
@@ -32,7 +33,7 @@ func child(path *field.Path, name string) *field.Path {
 }
 
 // Globals lists everything that is wrong with the globals, once SetDefaults has run.
-func Globals(g *v1alpha1.Globals, path *field.Path) field.ErrorList {
+func Globals(g *settings.Globals, path *field.Path) field.ErrorList {
 	errs := checkBounds(path, reflect.ValueOf(*g))
 	adminPath := child(path, "admin").Child("bindAddress")
 	admin, err := bindOrOff(adminPath, g.Admin.BindAddress)

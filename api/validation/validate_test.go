@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
@@ -34,7 +36,9 @@ func TestServiceSentences(t *testing.T) {
 	path := func(t v1alpha1.PathMatchType, v string) func(*v1alpha1.ProxyServiceSpec) {
 		return route(v1alpha1.Route{Matches: []v1alpha1.Match{{Path: &v1alpha1.PathMatch{Type: &t, Value: &v}}}})
 	}
-	filter := func(f v1alpha1.Filter) func(*v1alpha1.ProxyServiceSpec) { return route(v1alpha1.Route{Filters: []v1alpha1.Filter{f}}) }
+	filter := func(f v1alpha1.Filter) func(*v1alpha1.ProxyServiceSpec) {
+		return route(v1alpha1.Route{Filters: []v1alpha1.Filter{f}})
+	}
 	regexes := func(f v1alpha1.Filter, exprs ...string) func(*v1alpha1.ProxyServiceSpec) {
 		r := v1alpha1.Route{Filters: []v1alpha1.Filter{f}}
 		for _, e := range exprs {
@@ -101,10 +105,16 @@ func TestServiceSentences(t *testing.T) {
 			s.HealthCheck = &v1alpha1.HealthCheck{TimeoutMs: ptr(int32(0)), FrequencySecs: ptr(int32(0)), HealthyThreshold: ptr(int32(0))}
 			s.Timeouts = &v1alpha1.Timeouts{ConnectMs: ptr(int32(0))}
 		}, []string{"spec.healthCheck.timeoutMs: must be greater than or equal to 1", "spec.healthCheck.frequencySecs: must be greater than or equal to 1", "spec.healthCheck.healthyThreshold: must be greater than or equal to 1", "spec.timeouts.connectMs: must be greater than or equal to 1"}},
-		"check path":     {func(s *v1alpha1.ProxyServiceSpec) { s.HealthCheck = &v1alpha1.HealthCheck{Path: ptr("/x")} }, []string{"spec.healthCheck.path: may only be set when `type` is 'HTTP'"}},
-		"bad check path": {func(s *v1alpha1.ProxyServiceSpec) { s.HealthCheck = &v1alpha1.HealthCheck{Type: ptr(v1alpha1.HealthCheckHTTP), Path: ptr("x")} }, []string{"spec.healthCheck.path: must start with '/'"}},
-		"algorithm":      {func(s *v1alpha1.ProxyServiceSpec) { s.LoadBalancing = &v1alpha1.LoadBalancing{Algorithm: ptr(v1alpha1.Algorithm("round_robin"))} }, []string{"spec.loadBalancing.algorithm: must be one of `RoundRobin`, `LeastRequest`, `Random`, `ConsistentHash`; did you mean `RoundRobin`?"}},
-		"retry":          {func(s *v1alpha1.ProxyServiceSpec) { s.Retry = &v1alpha1.Retry{Attempts: ptr(int32(11)), Codes: []int32{200, 502, 502}} }, []string{"spec.retry.attempts: must be less than or equal to 10", "spec.retry.codes[0]: must be greater than or equal to 400", "spec.retry.codes[2]: duplicate code `502`"}},
+		"check path": {func(s *v1alpha1.ProxyServiceSpec) { s.HealthCheck = &v1alpha1.HealthCheck{Path: ptr("/x")} }, []string{"spec.healthCheck.path: may only be set when `type` is 'HTTP'"}},
+		"bad check path": {func(s *v1alpha1.ProxyServiceSpec) {
+			s.HealthCheck = &v1alpha1.HealthCheck{Type: ptr(v1alpha1.HealthCheckHTTP), Path: ptr("x")}
+		}, []string{"spec.healthCheck.path: must start with '/'"}},
+		"algorithm": {func(s *v1alpha1.ProxyServiceSpec) {
+			s.LoadBalancing = &v1alpha1.LoadBalancing{Algorithm: ptr(v1alpha1.Algorithm("round_robin"))}
+		}, []string{"spec.loadBalancing.algorithm: must be one of `RoundRobin`, `LeastRequest`, `Random`, `ConsistentHash`; did you mean `RoundRobin`?"}},
+		"retry": {func(s *v1alpha1.ProxyServiceSpec) {
+			s.Retry = &v1alpha1.Retry{Attempts: ptr(int32(11)), Codes: []int32{200, 502, 502}}
+		}, []string{"spec.retry.attempts: must be less than or equal to 10", "spec.retry.codes[0]: must be greater than or equal to 400", "spec.retry.codes[2]: duplicate code `502`"}},
 		"trusted proxies": {func(s *v1alpha1.ProxyServiceSpec) {
 			s.ClientIP = &v1alpha1.ClientIP{TrustedProxies: []string{"10.0.0.1/8", "x", "10.0.0.1", "::1/128"}}
 		}, []string{"spec.clientIP.trustedProxies[0]: has bits set beyond its length; did you mean `10.0.0.0/8`?", "spec.clientIP.trustedProxies[1]: must be a network such as `10.0.0.0/8`, or an IP address"}},
@@ -176,7 +186,7 @@ func TestServiceSentences(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := good()
 			c.change(s)
-			s.SetDefaults(v1alpha1.FromFile)
+			defaults.Service(s, v1alpha1.FromFile)
 			if diff := cmp.Diff(c.want, sentences(Service(s, field.NewPath("spec"), v1alpha1.FromFile))); diff != "" {
 				t.Error(diff)
 			}
@@ -198,25 +208,31 @@ func TestPortZeroIsForFiles(t *testing.T) {
 
 func TestGlobalSentences(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(*v1alpha1.Globals)
+		change func(*settings.Globals)
 		want   []string
 	}{
-		"defaults":    {func(*v1alpha1.Globals) {}, nil},
-		"off":         {func(g *v1alpha1.Globals) { g.Admin.BindAddress, g.Metrics.BindAddress = ptr(v1alpha1.Off), ptr(v1alpha1.Off) }, nil},
-		"port 0":      {func(g *v1alpha1.Globals) { g.Admin.BindAddress, g.Metrics.BindAddress = ptr("127.0.0.1:0"), ptr("127.0.0.1:0") }, nil},
-		"bad address": {func(g *v1alpha1.Globals) { g.Admin.BindAddress = ptr("x") }, []string{"admin.bindAddress: must be an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`; `off` turns it off"}},
-		"same":        {func(g *v1alpha1.Globals) { g.Metrics.BindAddress = ptr("0.0.0.0:9901") }, []string{"metrics.bindAddress: is taken by the admin API already; choose another port"}},
-		"log path":    {func(g *v1alpha1.Globals) { g.AccessLog.Path = ptr("") }, []string{"accessLog.path: must be `stdout`, `stderr`, `off` or a file"}},
-		"log format":  {func(g *v1alpha1.Globals) { g.AccessLog.Format = ptr(v1alpha1.AccessLogFormat("json")) }, []string{"accessLog.format: must be one of `JSON`, `Console`; did you mean `JSON`?"}},
-		"line": {func(g *v1alpha1.Globals) {
+		"defaults": {func(*settings.Globals) {}, nil},
+		"off": {func(g *settings.Globals) {
+			g.Admin.BindAddress, g.Metrics.BindAddress = ptr(v1alpha1.Off), ptr(v1alpha1.Off)
+		}, nil},
+		"port 0": {func(g *settings.Globals) {
+			g.Admin.BindAddress, g.Metrics.BindAddress = ptr("127.0.0.1:0"), ptr("127.0.0.1:0")
+		}, nil},
+		"bad address": {func(g *settings.Globals) { g.Admin.BindAddress = ptr("x") }, []string{"admin.bindAddress: must be an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`; `off` turns it off"}},
+		"same":        {func(g *settings.Globals) { g.Metrics.BindAddress = ptr("0.0.0.0:9901") }, []string{"metrics.bindAddress: is taken by the admin API already; choose another port"}},
+		"log path":    {func(g *settings.Globals) { g.AccessLog.Path = ptr("") }, []string{"accessLog.path: must be `stdout`, `stderr`, `off` or a file"}},
+		"log format":  {func(g *settings.Globals) { g.AccessLog.Format = ptr(settings.AccessLogFormat("json")) }, []string{"accessLog.format: must be one of `JSON`, `Console`; did you mean `JSON`?"}},
+		"line": {func(g *settings.Globals) {
 			g.Limits.MaxRequestLineBytes, g.Limits.MaxHeaderBytes = ptr(int32(2000)), ptr(int32(1024))
 		}, []string{"limits.maxRequestLineBytes: must be less than or equal to the bytes of a whole head, 1024"}},
-		"bounds": {func(g *v1alpha1.Globals) { g.Limits.MaxConnections, g.AccessLog.SamplePercent = ptr(int32(0)), ptr(int32(101)) }, []string{"accessLog.samplePercent: must be less than or equal to 100", "limits.maxConnections: must be greater than or equal to 1"}},
+		"bounds": {func(g *settings.Globals) {
+			g.Limits.MaxConnections, g.AccessLog.SamplePercent = ptr(int32(0)), ptr(int32(101))
+		}, []string{"accessLog.samplePercent: must be less than or equal to 100", "limits.maxConnections: must be greater than or equal to 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var g v1alpha1.Globals
+			var g settings.Globals
 			c.change(&g)
-			g.SetDefaults()
+			defaults.Globals(&g)
 			if diff := cmp.Diff(c.want, sentences(Globals(&g, nil))); diff != "" {
 				t.Error(diff)
 			}

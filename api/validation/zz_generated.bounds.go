@@ -5,6 +5,44 @@ package validation
 // boundsOf is what the markers of a type's field say.
 func boundsOf(typ, name string) bounds {
 	switch typ + "." + name {
+	case "Config.services":
+		return bounds{maxItems: 4096}
+	case "Admin.bindAddress":
+		return bounds{maxLength: 128}
+	case "AccessLog.path":
+		return bounds{maxLength: 4096}
+	case "AccessLog.samplePercent":
+		return bounds{min: to(0), max: to(100)}
+	case "Metrics.bindAddress":
+		return bounds{maxLength: 128}
+	case "Tracing.otlpEndpoint":
+		return bounds{maxLength: 1024}
+	case "Tracing.samplePercent":
+		return bounds{min: to(0), max: to(100)}
+	case "Tracing.propagation":
+		return bounds{maxItems: 2}
+	case "RateLimitStore.redisURL":
+		return bounds{maxLength: 1024}
+	case "RateLimitStore.timeoutMs":
+		return bounds{min: to(1), max: to(10000)}
+	case "Limits.maxConnections":
+		return bounds{min: to(1), max: to(10000000)}
+	case "Limits.maxRequests":
+		return bounds{min: to(1), max: to(10000000)}
+	case "Limits.maxRequestLineBytes":
+		return bounds{min: to(256), max: to(1048576)}
+	case "Limits.maxHeaderBytes":
+		return bounds{min: to(1024), max: to(1048576)}
+	case "Limits.maxHeaders":
+		return bounds{min: to(8), max: to(1000)}
+	case "Limits.headerTimeoutMs":
+		return bounds{min: to(1), max: to(600000)}
+	case "Limits.minBodyBytesPerSec":
+		return bounds{min: to(0), max: to(1000000000)}
+	case "Limits.workerThreads":
+		return bounds{min: to(0), max: to(4096)}
+	case "Limits.drainTimeoutSecs":
+		return bounds{min: to(0), max: to(86400)}
 	case "Auth.jwt":
 		return bounds{maxItems: 16}
 	case "JWTProvider.name":
@@ -89,44 +127,6 @@ func boundsOf(typ, name string) bounds {
 		return bounds{maxLength: 4096}
 	case "BufferFilter.maxBytes":
 		return bounds{min: to(1), max: to(16777216)}
-	case "Config.services":
-		return bounds{maxItems: 4096}
-	case "Admin.bindAddress":
-		return bounds{maxLength: 128}
-	case "AccessLog.path":
-		return bounds{maxLength: 4096}
-	case "AccessLog.samplePercent":
-		return bounds{min: to(0), max: to(100)}
-	case "Metrics.bindAddress":
-		return bounds{maxLength: 128}
-	case "Tracing.otlpEndpoint":
-		return bounds{maxLength: 1024}
-	case "Tracing.samplePercent":
-		return bounds{min: to(0), max: to(100)}
-	case "Tracing.propagation":
-		return bounds{maxItems: 2}
-	case "RateLimitStore.redisURL":
-		return bounds{maxLength: 1024}
-	case "RateLimitStore.timeoutMs":
-		return bounds{min: to(1), max: to(10000)}
-	case "Limits.maxConnections":
-		return bounds{min: to(1), max: to(10000000)}
-	case "Limits.maxRequests":
-		return bounds{min: to(1), max: to(10000000)}
-	case "Limits.maxRequestLineBytes":
-		return bounds{min: to(256), max: to(1048576)}
-	case "Limits.maxHeaderBytes":
-		return bounds{min: to(1024), max: to(1048576)}
-	case "Limits.maxHeaders":
-		return bounds{min: to(8), max: to(1000)}
-	case "Limits.headerTimeoutMs":
-		return bounds{min: to(1), max: to(600000)}
-	case "Limits.minBodyBytesPerSec":
-		return bounds{min: to(0), max: to(1000000000)}
-	case "Limits.workerThreads":
-		return bounds{min: to(0), max: to(4096)}
-	case "Limits.drainTimeoutSecs":
-		return bounds{min: to(0), max: to(86400)}
 	case "Access.allow":
 		return bounds{maxItems: 4096, items: &bounds{maxLength: 64}}
 	case "Access.deny":
@@ -326,18 +326,18 @@ func boundsOf(typ, name string) bounds {
 // enumOf lists the values that a type may have; none: any.
 func enumOf(typ string) []string {
 	switch typ {
-	case "AuthMode":
-		return []string{"Required", "None"}
-	case "JWTAlgorithm":
-		return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-	case "CompressionAlgorithm":
-		return []string{"gzip", "br", "zstd"}
 	case "AccessLogFormat":
 		return []string{"JSON", "Console"}
 	case "TracingProtocol":
 		return []string{"GRPC", "HTTP"}
 	case "Propagation":
 		return []string{"W3C", "B3"}
+	case "AuthMode":
+		return []string{"Required", "None"}
+	case "JWTAlgorithm":
+		return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+	case "CompressionAlgorithm":
+		return []string{"gzip", "br", "zstd"}
 	case "RateLimitKey":
 		return []string{"Service", "ClientIP", "Header", "Cookie", "JWTClaim"}
 	case "RateLimitScope":

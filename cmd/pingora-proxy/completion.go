@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 )
 
@@ -15,10 +15,10 @@ func choices() map[string][]string {
 	return map[string][]string{
 		"admin.dashboard": yes, "admin.pprof": yes, "limits.via": yes,
 		"admin.bind_address": {"off"}, "metrics.bind_address": {"off"}, "access_log.path": {"stdout", "stderr", "off"},
-		"access_log.format": {string(v1alpha1.AccessLogJSON), string(v1alpha1.AccessLogConsole)},
-		"tracing.protocol":  {string(v1alpha1.TracingGRPC), string(v1alpha1.TracingHTTP)},
+		"access_log.format": {string(settings.AccessLogJSON), string(settings.AccessLogConsole)},
+		"tracing.protocol":  {string(settings.TracingGRPC), string(settings.TracingHTTP)},
 		"tracing.propagation": {
-			string(v1alpha1.PropagationW3C), string(v1alpha1.PropagationB3),
+			string(settings.PropagationW3C), string(settings.PropagationB3),
 		},
 	}
 }

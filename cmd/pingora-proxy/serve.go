@@ -14,7 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/term"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -140,7 +140,7 @@ func start(source standalone.Options, first *standalone.Loaded, log logr.Logger,
 }
 
 // limitThreads sets how many threads run the process, if anybody has said it.
-func limitThreads(g *v1alpha1.Globals) {
+func limitThreads(g *settings.Globals) {
 	if n := g.Limits.WorkerThreads; n != nil && *n > 0 {
 		runtime.GOMAXPROCS(int(*n)) // else the runtime goes by the cores and the CPU quota, and follows the quota
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
@@ -28,7 +29,7 @@ type document struct {
 	decoder *decoder
 	start   place
 	words   map[string]bool // names of fields, to spell sentences
-	config  v1alpha1.Config
+	config  settings.Config
 
 	object          bool
 	namespace, name string
@@ -59,7 +60,7 @@ func readDocument(s *shapes, words map[string]bool, file string, node *ast.Docum
 	}
 	d.decoder.fill(entries, reflect.ValueOf(&d.config).Elem(), "")
 	if d.decoder.nodes > tree.MaxNodes {
-		d.config = v1alpha1.Config{} // a part of it would only look wrong in other ways
+		d.config = settings.Config{} // a part of it would only look wrong in other ways
 	}
 	return d
 }

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
@@ -65,7 +66,7 @@ func (l leaf) variable() string {
 }
 
 // leaves lists the globals in the order of their fields.
-func leaves(s *shapes, g *v1alpha1.Globals) []leaf {
+func leaves(s *shapes, g *settings.Globals) []leaf {
 	var out []leaf
 	var walk func(v reflect.Value, path string)
 	walk = func(v reflect.Value, path string) {
@@ -87,7 +88,7 @@ func leaves(s *shapes, g *v1alpha1.Globals) []leaf {
 
 // override puts the environment's and the flags' values over the file's, and says where each setting came from.
 // sources holds the problems' places by the path of the global.
-func (l *loader) override(g *v1alpha1.Globals) {
+func (l *loader) override(g *settings.Globals) {
 	for _, f := range leaves(l.shapes, g) {
 		set := Setting{Key: f.key, Variable: f.variable(), From: FromDefault}
 		if !f.unset() {
@@ -173,7 +174,7 @@ func (l *loader) assign(f leaf, text string, at Problem) {
 }
 
 // values writes the settings' values down, once they are complete.
-func (l *loader) values(g *v1alpha1.Globals) []Setting {
+func (l *loader) values(g *settings.Globals) []Setting {
 	for i, f := range leaves(l.shapes, g) {
 		l.settings[i].Value = f.text()
 	}

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
@@ -34,7 +36,7 @@ type Options struct {
 
 // A Loaded configuration is complete and valid.
 type Loaded struct {
-	Globals  v1alpha1.Globals // with defaults
+	Globals  settings.Globals // with defaults
 	Services []translate.Service
 	Settings []Setting // the globals one by one, with their origins
 	Snapshot *snapshot.Snapshot
@@ -143,7 +145,7 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	o := l.options
 	out := &Loaded{digest: digest(contents)}
 	words := map[string]bool{}
-	l.shapes.words(reflect.TypeFor[v1alpha1.Config](), words)
+	l.shapes.words(reflect.TypeFor[settings.Config](), words)
 	for _, c := range contents {
 		out.Files = append(out.Files, c.name)
 		docs, f := tree.Parse(c.data)
@@ -159,7 +161,7 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 		}
 	}
 	if len(o.Services) > 0 {
-		d := &document{file: "command line", decoder: newDecoder(l.shapes, nil), words: words, config: v1alpha1.Config{Services: o.Services}}
+		d := &document{file: "command line", decoder: newDecoder(l.shapes, nil), words: words, config: settings.Config{Services: o.Services}}
 		l.documents = append(l.documents, d)
 	}
 	l.globals(&out.Globals)
@@ -189,7 +191,7 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 }
 
 // globals merges the documents' globals, of which each may stand in one only, and puts the rest of the sources on top.
-func (l *loader) globals(g *v1alpha1.Globals) {
+func (l *loader) globals(g *settings.Globals) {
 	for _, d := range l.documents {
 		if d.object {
 			continue
@@ -211,7 +213,7 @@ func (l *loader) globals(g *v1alpha1.Globals) {
 		}
 	}
 	l.override(g)
-	g.SetDefaults()
+	defaults.Globals(g)
 	for _, e := range validation.Globals(g, nil) {
 		l.problems = append(l.problems, l.globalProblem(e.Field, e.Detail))
 	}
@@ -241,7 +243,7 @@ func (l *loader) services(out *Loaded) {
 		}
 		for i := range d.config.Services {
 			spec := &d.config.Services[i]
-			spec.SetDefaults(from)
+			defaults.Service(spec, from)
 			wrong := d.validate(i, from)
 			for _, p := range wrong {
 				l.problems = append(l.problems, d.spellFlags(p))

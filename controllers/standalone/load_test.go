@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
@@ -69,7 +70,7 @@ func TestCamelCaseMeansTheSame(t *testing.T) {
 	data := []byte(harness.FullConfig(t))
 	words := map[string]bool{}
 	s := &shapes{}
-	s.words(reflect.TypeFor[v1alpha1.Config](), words)
+	s.words(reflect.TypeFor[settings.Config](), words)
 	text := string(data)
 	changed := 0
 	for w := range words {
@@ -352,7 +353,7 @@ func TestPrecedence(t *testing.T) {
 		{"limits.worker_threads", "PINGORA_LIMITS_WORKER_THREADS", "3", FromEnvironment, "WORKER_THREADS"},
 		{"limits.max_header_bytes", "PINGORA_LIMITS_MAX_HEADER_BYTES", "65536", FromDefault, ""},
 		{"access_log.path", "PINGORA_ACCESS_LOG_PATH", "off", FromFlag, "--access-log"},
-		{"metrics.bind_address", "PINGORA_METRICS_BIND_ADDRESS", v1alpha1.DefaultMetricsAddress, FromDefault, ""},
+		{"metrics.bind_address", "PINGORA_METRICS_BIND_ADDRESS", settings.DefaultMetricsAddress, FromDefault, ""},
 		{"admin.pprof", "PINGORA_ADMIN_PPROF", "true", FromEnvironment, "PINGORA_ADMIN_PPROF"},
 	} {
 		if got := l.Setting(want.Key); got != want {
@@ -386,7 +387,7 @@ func TestPrecedence(t *testing.T) {
 
 func TestEveryGlobalHasItsVariable(t *testing.T) {
 	s := &shapes{}
-	var g v1alpha1.Globals
+	var g settings.Globals
 	for _, f := range leaves(s, &g) {
 		env := func(name string) (string, bool) { return "7", name == f.variable() }
 		l, problems := LoadBytes("f", []byte(head), Options{Environment: env})

@@ -5,7 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 )
 
@@ -13,7 +13,7 @@ import (
 type Document struct {
 	Object          bool            // a ProxyService object, with one service; else globals and services
 	Namespace, Name string          // of the object's metadata
-	Config          v1alpha1.Config // the service of an object has no name where its spec says none
+	Config          settings.Config // the service of an object has no name where its spec says none
 
 	of *document
 }
@@ -32,7 +32,7 @@ func Documents(name string, data []byte) ([]*Document, []Problem) {
 		return nil, []Problem{{File: name, Line: f.At.Line, Column: f.At.Column, Message: f.Message}}
 	}
 	s, words := &shapes{}, map[string]bool{}
-	s.words(reflect.TypeFor[v1alpha1.Config](), words)
+	s.words(reflect.TypeFor[settings.Config](), words)
 	var out []*Document
 	var problems []Problem
 	for _, node := range nodes {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
@@ -117,7 +118,7 @@ func FuzzAccepted(f *testing.F) {
 				Name: "a", BindAddress: ":80", Upstreams: []string{"10.0.0.1:80"}, Routes: []v1alpha1.Route{{Name: "r"}},
 			}
 			change(&s, &s.Routes[0])
-			s.SetDefaults(v1alpha1.FromFile)
+			defaults.Service(&s, v1alpha1.FromFile)
 			if len(validation.Service(&s, nil, v1alpha1.FromFile)) > 0 {
 				continue
 			}

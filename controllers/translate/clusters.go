@@ -18,18 +18,18 @@ type owner struct {
 	id       string // what the IDs of its clusters begin with
 	field    string // what the fields of its problems begin with
 	shared   string // what the IDs of those begin with that several routes share: Services and DNS names
-	settings settings
+	settings clusterSettings
 }
 
-// settings are what clusters get of a service, or of a route in its place.
-type settings struct {
+// clusterSettings are what clusters get of a service, or of a route in its place.
+type clusterSettings struct {
 	health    *v1alpha1.HealthCheck
 	balancing *v1alpha1.LoadBalancing
 	breaker   *v1alpha1.CircuitBreaker
 }
 
-func (s *Service) settings() settings {
-	return settings{health: s.Spec.HealthCheck, balancing: s.Spec.LoadBalancing, breaker: s.Spec.CircuitBreaker}
+func (s *Service) settings() clusterSettings {
+	return clusterSettings{health: s.Spec.HealthCheck, balancing: s.Spec.LoadBalancing, breaker: s.Spec.CircuitBreaker}
 }
 
 // ofService is the owner of the backends that a service lists.

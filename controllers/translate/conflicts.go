@@ -15,13 +15,16 @@ import (
 // A holder has an address that others cannot have.
 type holder struct {
 	address netip.AddrPort
+	front   front
 	service int    // whose, if it is a service's
-	global  string // which of the globals, if it is not
+	field   string // of the service
+	global  string // which of the globals, if it is not a service's
 }
 
 // claims gives every address to the first who wants it. The same address is shared; one that overlaps it is not.
 func (t *translation) claims(in Input) {
 	t.refused = map[int]bool{}
+	t.redirects = map[int]netip.AddrPort{}
 	t.requests = map[request]claim{}
 	t.yields = map[*snapshot.Route]bool{}
 	for _, g := range []struct {
@@ -42,10 +45,27 @@ func (t *translation) claims(in Input) {
 		if err != nil {
 			continue // reported when the service is built
 		}
-		if !t.permitted(in, i, a, hosts) || !t.claim(in, i, a) {
+		if !t.permitted(in, i, a, hosts) || !t.claim(in, i, a, frontOf(&in.Services[i]), "bindAddress") {
 			t.refused[i] = true
+			continue
+		}
+		if a, ok := redirectsFrom(&in.Services[i], &t.faults[i]); ok && t.permittedPort(i, a, redirectField) &&
+			t.claim(in, i, a, frontOf(&in.Services[i]).plain(), redirectField) {
+			t.redirects[i] = a
 		}
 	}
+}
+
+// permittedPort says whether the policy lets a service have a port.
+func (t *translation) permittedPort(i int, a netip.AddrPort, field string) bool {
+	if t.world == nil || t.world.Policy.allowsPort(a.Port()) {
+		return true
+	}
+	t.problem(Problem{
+		Service: i, Field: field, Reason: ReasonPortNotAllowed,
+		Message: fmt.Sprintf("port %d is not among those that this installation allows", a.Port()),
+	})
+	return false
 }
 
 // permitted says whether the policy lets a service have its port and its hosts.
@@ -54,11 +74,7 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *hosts)
 		return true
 	}
 	s := &in.Services[i]
-	if !t.world.Policy.allowsPort(a.Port()) {
-		t.problem(Problem{
-			Service: i, Field: "bindAddress", Reason: ReasonPortNotAllowed,
-			Message: fmt.Sprintf("port %d is not among those that this installation allows", a.Port()),
-		})
+	if !t.permittedPort(i, a, "bindAddress") {
 		return false
 	}
 	if !t.world.Policy.StrictHosts {
@@ -95,36 +111,43 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *hosts)
 	return true
 }
 
-func (t *translation) claim(in Input, i int, a netip.AddrPort) bool {
+func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field string) bool {
 	for _, h := range t.holders {
 		same := a == h.address && h.global == "" // also with port 0, which overlaps nothing
 		if !same && !syntax.Overlap(a, h.address) {
 			continue
 		}
-		p := Problem{Service: i, Field: "bindAddress", Reason: ReasonListenerConflict}
+		difference := ""
+		if same {
+			if difference = f.difference(h.front); difference == "" {
+				return true // shared, as virtual hosts
+			}
+		}
+		p := Problem{Service: i, Field: field, Reason: ReasonListenerConflict, Holder: h.service, HolderField: h.field}
+		wanted := spelt(&in.Services[i], field)
 		switch {
 		case h.global != "":
-			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", in.Services[i].Spec.BindAddress, h.global, h.address)
+			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", wanted, h.global, h.address)
 			p.Holder = -1
 			p.HolderField = h.global + ".bindAddress"
-		case same && terminates(&in.Services[h.service]) == terminates(&in.Services[i]):
-			return true // shared, as virtual hosts
 		case same:
-			p.Message = fmt.Sprintf("`%s` is an address of service `%s`, and only one of both has `tls: true`",
-				in.Services[i].Spec.BindAddress, in.Services[h.service].Owner())
-			p.Holder = h.service
-			p.HolderField = "bindAddress"
+			p.Message = fmt.Sprintf("`%s` is an address of service `%s`, and %s", wanted, in.Services[h.service].Owner(), difference)
 		default:
-			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`",
-				in.Services[i].Spec.BindAddress, in.Services[h.service].Spec.BindAddress, in.Services[h.service].Owner())
-			p.Holder = h.service
-			p.HolderField = "bindAddress"
+			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`", wanted, spelt(&in.Services[h.service], h.field), in.Services[h.service].Owner())
 		}
 		t.problem(p)
 		return false
 	}
-	t.holders = append(t.holders, holder{address: a, service: i})
+	t.holders = append(t.holders, holder{address: a, front: f, service: i, field: field})
 	return true
+}
+
+// spelt is an address of a service as it was written.
+func spelt(in *Service, field string) string {
+	if field == redirectField {
+		return deref(in.Spec.TLSConfig.RedirectHTTPFrom)
+	}
+	return in.Spec.BindAddress
 }
 
 // A request is what one match of one host takes, spelt so that equal ones are equal.

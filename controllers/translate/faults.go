@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -94,8 +95,9 @@ func sound(in *Service) *Service {
 	out.Spec = v1alpha1.ProxyServiceSpec{
 		Name: in.Spec.Name, BindAddress: in.Spec.BindAddress, Hosts: in.Spec.Hosts,
 		TLS: in.Spec.TLS, TLSConfig: in.Spec.TLSConfig, Routes: in.Spec.Routes,
+		Protocol: in.Spec.Protocol, ClientIP: in.Spec.ClientIP, // what its address speaks
 	}
-	out.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&out.Spec, v1alpha1.FromCluster)
 	return &out
 }
 

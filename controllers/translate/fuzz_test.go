@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
@@ -198,7 +199,7 @@ func goodObjects() []translate.Service {
 	for i := range all {
 		s := &all[i]
 		s.Namespace = "old"
-		s.Spec.SetDefaults(v1alpha1.FromCluster)
+		defaults.Service(&s.Spec, v1alpha1.FromCluster)
 		if faults := validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster); len(faults) > 0 {
 			panic(faults)
 		}
@@ -249,7 +250,7 @@ func (g *generator) object() translate.Service {
 	if s.Spec.Name == "" {
 		s.Spec.Name = s.Name
 	}
-	s.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&s.Spec, v1alpha1.FromCluster)
 	s.Faults = validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster)
 	s.Contents = map[string]translate.Content{}
 	v1alpha1.References(&s.Spec, func(path string, _ *v1alpha1.Reference) {

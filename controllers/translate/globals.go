@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -13,11 +13,11 @@ func tracing(in Input) snapshot.Tracing {
 	t := in.Globals.Tracing
 	out := snapshot.Tracing{
 		Endpoint: deref(t.OTLPEndpoint), SamplePercent: float64(deref(t.SamplePercent)), CA: in.Contents["tracing.caRef"].Data,
-		W3C: len(t.Propagation) == 0 || slices.Contains(t.Propagation, v1alpha1.PropagationW3C),
-		B3:  slices.Contains(t.Propagation, v1alpha1.PropagationB3),
+		W3C: len(t.Propagation) == 0 || slices.Contains(t.Propagation, settings.PropagationW3C),
+		B3:  slices.Contains(t.Propagation, settings.PropagationB3),
 	}
 	if t.Protocol != nil {
-		out.HTTP = *t.Protocol == v1alpha1.TracingHTTP
+		out.HTTP = *t.Protocol == settings.TracingHTTP
 	} else if u, err := url.Parse(out.Endpoint); err == nil {
 		out.HTTP = u.Port() == "4318" || strings.Trim(u.Path, "/") != ""
 	}

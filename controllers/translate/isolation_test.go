@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -53,11 +54,11 @@ func allowLocal(w *translate.World) { w.Policy.AllowLocal = true }
 func in(t *testing.T, w *translate.World, spec v1alpha1.ProxyServiceSpec) (*snapshot.Snapshot, []translate.Problem) {
 	t.Helper()
 	spec.Name, spec.BindAddress = "guest", "0.0.0.0:80"
-	spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&spec, v1alpha1.FromCluster)
 	good := translate.Service{Namespace: "host", Name: "good", Spec: v1alpha1.ProxyServiceSpec{
 		Name: "good", BindAddress: "0.0.0.0:81", Upstreams: []string{"10.0.0.1:80"},
 	}}
-	good.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&good.Spec, v1alpha1.FromCluster)
 	all := input(good, translate.Service{Namespace: "team", Name: "guest", Spec: spec})
 	all.World = w
 	s, problems := translate.Translate(all)
@@ -331,7 +332,7 @@ func TestFaultsWithoutEnd(t *testing.T) {
 		}
 		s.Spec.Routes = append(s.Spec.Routes, r)
 	}
-	s.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&s.Spec, v1alpha1.FromCluster)
 	s.Faults = validation.Service(&s.Spec, field.NewPath("spec"), v1alpha1.FromCluster)
 	in := input(s, spec("b", "0.0.0.0:81"))
 	in.World = guest()
@@ -371,7 +372,7 @@ func TestWhatIsBrokenYields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.spec.Name, c.spec.BindAddress, c.spec.Hosts = "old", "0.0.0.0:80", []string{"a.example"}
-			c.spec.SetDefaults(v1alpha1.FromCluster)
+			defaults.Service(&c.spec, v1alpha1.FromCluster)
 			old := translate.Service{Namespace: "team", Name: "old", Spec: c.spec, Faults: validation.Service(&c.spec, field.NewPath("spec"), v1alpha1.FromCluster)}
 			if len(old.Faults) == 0 {
 				t.Fatal("nothing is wrong with it")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -22,7 +23,7 @@ func securedSpec(name, address string, secrets ...string) translate.Service {
 		}
 		s.Spec.TLSConfig.Certificates = append(s.Spec.TLSConfig.Certificates, v1alpha1.CertificateSource{SecretRef: ref})
 	}
-	s.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&s.Spec, v1alpha1.FromCluster)
 	return s
 }
 

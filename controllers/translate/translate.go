@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -19,7 +20,7 @@ import (
 // Input is everything that is configured. SetDefaults has run on all of it, and Validate has found nothing but what
 // stands among the faults of a service.
 type Input struct {
-	Globals  v1alpha1.Globals
+	Globals  settings.Globals
 	Contents map[string]Content // what the references of the globals name, by the paths of their fields
 	Services []Service          // the oldest first: it wins where two of them want the same
 	World    *World             // nil: a file, where everything is allowed and no Service is known
@@ -90,9 +91,10 @@ type translation struct {
 	world     *World
 	problems  []Problem
 	reported  map[Problem]bool
-	faults    []faults     // by service
-	refused   map[int]bool // services that got no address
-	holders   []holder     // of addresses
+	faults    []faults               // by service
+	refused   map[int]bool           // services that got no address
+	holders   []holder               // of addresses
+	redirects map[int]netip.AddrPort // where services redirect plain HTTP from
 	listeners map[netip.AddrPort]*snapshot.Listener
 	requests  map[request]claim
 	yields    map[*snapshot.Route]bool      // weak routes of whose requests others want some
@@ -121,11 +123,10 @@ func (t *translation) service(index int, in *Service) {
 		t.problem(Problem{Service: index, Field: "bindAddress", Reason: ReasonInvalid, Message: err.Error()})
 		return
 	}
-	l := t.listeners[address]
-	if l == nil {
-		l = &snapshot.Listener{Address: address.String(), TLS: terminates(in)}
-		t.listeners[address] = l
-		t.out.Listeners = append(t.out.Listeners, l)
+	l := t.listener(index, in, address, frontOf(in))
+	if isTCP(in) {
+		t.stream(index, in, l, f.whole)
+		return
 	}
 	service := &snapshot.Service{
 		Namespace:   in.Namespace,
@@ -133,19 +134,11 @@ func (t *translation) service(index int, in *Service) {
 		Hosts:       lower(in.Spec.Hosts),
 		IdleTimeout: secs(in.Spec.Timeouts.IdleSecs),
 		TLS:         t.tls(index, in),
+
+		TrustedProxies: t.trusted(index, in),
 	}
 	if p := *in.Spec.HealthPath; p != v1alpha1.Off {
 		service.HealthPath = p
-	}
-	if in.Spec.ClientIP != nil {
-		for _, text := range in.Spec.ClientIP.TrustedProxies {
-			network, err := syntax.ParseNetwork(text)
-			if err != nil {
-				t.problem(Problem{Service: index, Field: "clientIP.trustedProxies", Reason: ReasonInvalid, Message: err.Error()})
-				continue // fewer are trusted
-			}
-			service.TrustedProxies = append(service.TrustedProxies, network)
-		}
 	}
 	if s := in.Spec.Sanitize; s != nil {
 		service.Underscores = deref(s.AllowUnderscores)
@@ -164,9 +157,12 @@ func (t *translation) service(index int, in *Service) {
 	if r := t.defaultRoute(index, in, service, l.Address, forwards); r != nil {
 		l.Routes = append(l.Routes, r)
 	}
+	if at, ok := t.redirects[index]; ok {
+		t.toHTTPS(index, in, at, address.Port())
+	}
 }
 
-func limits(l v1alpha1.Limits) snapshot.Limits {
+func limits(l settings.Limits) snapshot.Limits {
 	return snapshot.Limits{
 		MaxConnections: int(*l.MaxConnections),
 		MaxRequests:    int(*l.MaxRequests),
@@ -180,7 +176,7 @@ func limits(l v1alpha1.Limits) snapshot.Limits {
 	}
 }
 
-func accessLog(a v1alpha1.AccessLog) snapshot.AccessLog {
+func accessLog(a settings.AccessLog) snapshot.AccessLog {
 	return snapshot.AccessLog{Path: *a.Path, Format: string(*a.Format), SamplePercent: float64(*a.SamplePercent)}
 }
 

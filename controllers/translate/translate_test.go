@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
@@ -143,13 +145,13 @@ func load(t *testing.T, text string) translate.Input {
 // spec is a service that was not compared with others, as objects of a cluster are not.
 func spec(name, address string, routes ...v1alpha1.Route) translate.Service {
 	s := v1alpha1.ProxyServiceSpec{Name: name, BindAddress: address, Upstreams: []string{"10.0.0.1:80"}, Routes: routes}
-	s.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&s, v1alpha1.FromCluster)
 	return translate.Service{Namespace: "ns", Name: name, Spec: s}
 }
 
 func input(services ...translate.Service) translate.Input {
-	var g v1alpha1.Globals
-	g.SetDefaults()
+	var g settings.Globals
+	defaults.Globals(&g)
 	return translate.Input{Globals: g, Services: services}
 }
 
@@ -293,10 +295,10 @@ func TestBadRouteFailsAlone(t *testing.T) {
 // A sealed service is the same configuration as one that is not, and another one than before after a change.
 func TestSealedServicesHaveTheSameHash(t *testing.T) {
 	in := translate.Input{Services: []translate.Service{{Namespace: "shop", Name: "web"}}}
-	in.Globals.SetDefaults()
+	defaults.Globals(&in.Globals)
 	web := &in.Services[0]
 	web.Spec.BindAddress = "0.0.0.0:80"
-	web.Spec.SetDefaults(v1alpha1.FromCluster)
+	defaults.Service(&web.Spec, v1alpha1.FromCluster)
 	hash := func() string {
 		s, _ := translate.Translate(in)
 		return s.Hash

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +17,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -235,62 +236,55 @@ func TestTableHasNoCycle(t *testing.T) {
 	}
 }
 
-// linterConfig is the part of .golangci.yml that repeats the table.
-type linterConfig struct {
-	Linters struct {
-		Settings struct {
-			Depguard struct {
-				Rules map[string]struct {
-					ListMode string   `yaml:"list-mode"`
-					Files    []string `yaml:"files"`
-					Allow    []string `yaml:"allow"`
-				} `yaml:"rules"`
-			} `yaml:"depguard"`
-		} `yaml:"settings"`
-	} `yaml:"linters"`
+var update = flag.Bool("update", false, "write the rules of .golangci.yml from the table")
+
+// The rules of the table stand between these lines of .golangci.yml.
+const (
+	rulesBegin = "        # Written by: go test ./test/architecture -run TestLinterSaysTheSame -update\n"
+	rulesEnd   = "        # end of what is written\n"
+)
+
+// rules are the linter's rules for the table.
+func rules() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		r := table[name]
+		fmt.Fprintf(&b, "        %s:\n          list-mode: strict\n          files: [\"**/%s/*.go\", \"!$test\"]\n          allow:\n            - $gostd\n", name, name)
+		for _, p := range r.imports {
+			if inner, ok := strings.CutSuffix(p, "*"); ok {
+				fmt.Fprintf(&b, "            - %s/%s\n", module, inner)
+			} else {
+				fmt.Fprintf(&b, "            - %s/%s$\n", module, p)
+			}
+		}
+		for _, p := range r.libraries {
+			fmt.Fprintf(&b, "            - %s\n", p)
+		}
+	}
+	return b.String()
 }
 
 func TestLinterSaysTheSame(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root(t), ".golangci.yml"))
+	name := filepath.Join(root(t), ".golangci.yml")
+	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var config linterConfig
-	if err := yaml.Unmarshal(text, &config); err != nil {
-		t.Fatal(err)
+	head, rest, begun := strings.Cut(string(text), rulesBegin)
+	written, tail, ended := strings.Cut(rest, rulesEnd)
+	if !begun || !ended {
+		t.Fatalf(".golangci.yml: the lines %q and %q are missing", rulesBegin, rulesEnd)
 	}
-	rules := config.Linters.Settings.Depguard.Rules
-
-	for name, r := range table {
-		rule, ok := rules[name]
-		if !ok {
-			t.Errorf(".golangci.yml: depguard has no rule %q", name)
-			continue
+	if *update {
+		if err := os.WriteFile(name, []byte(head+rulesBegin+rules()+rulesEnd+tail), 0o644); err != nil { //nolint:gosec // everybody may read it
+			t.Fatal(err)
 		}
-		if rule.ListMode != "strict" {
-			t.Errorf(".golangci.yml: rule %q has list-mode %q, not strict", name, rule.ListMode)
-		}
-		if diff := cmp.Diff([]string{"**/" + name + "/*.go", "!$test"}, rule.Files); diff != "" {
-			t.Errorf(".golangci.yml: files of rule %q (-table +linter):\n%s", name, diff)
-		}
-		allow := []string{"$gostd"}
-		for _, p := range r.imports {
-			if inner, ok := strings.CutSuffix(p, "*"); ok {
-				allow = append(allow, module+"/"+inner)
-			} else {
-				allow = append(allow, module+"/"+p+"$")
-			}
-		}
-		allow = append(allow, r.libraries...)
-		slices.Sort(allow)
-		slices.Sort(rule.Allow)
-		if diff := cmp.Diff(allow, rule.Allow); diff != "" {
-			t.Errorf(".golangci.yml: what %q may import (-table +linter):\n%s", name, diff)
-		}
+		return
 	}
-	for name, rule := range rules {
-		if _, ok := table[name]; !ok && rule.ListMode == "strict" {
-			t.Errorf(".golangci.yml: rule %q has no row in the table", name)
-		}
+	if diff := cmp.Diff(rules(), written); diff != "" {
+		t.Errorf(".golangci.yml says otherwise (-table +linter); run this test with -update:\n%s", diff)
+	}
+	if strings.Contains(head+tail, "list-mode: strict") {
+		t.Error(".golangci.yml: a strict rule stands outside of what is written from the table")
 	}
 }

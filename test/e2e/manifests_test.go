@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	strict "sigs.k8s.io/yaml"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 )
@@ -29,7 +30,7 @@ func TestManifests(t *testing.T) {
 			name := filepath.Base(file)
 			found[name]++
 			s.Spec.Name = s.Name
-			s.Spec.SetDefaults(v1alpha1.FromCluster)
+			defaults.Service(&s.Spec, v1alpha1.FromCluster)
 			errs := validation.Service(&s.Spec, nil, v1alpha1.FromCluster)
 			switch refused := name == "refused.yaml" || s.Name == "bad-regex"; {
 			case refused && len(errs) == 0:

@@ -4,18 +4,20 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
-// defaults asks SetDefaults what it fills in where nothing is set, by Struct.field.
-func defaults() map[string]any {
+// defaultValues asks package defaults what it fills in where nothing is set, by Struct.field.
+func defaultValues() map[string]any {
 	out := map[string]any{}
-	var globals v1alpha1.Globals
-	globals.SetDefaults()
+	var globals settings.Globals
+	defaults.Globals(&globals)
 	collect(out, reflect.ValueOf(globals))
 	var service v1alpha1.ProxyServiceSpec
 	grow(reflect.ValueOf(&service).Elem())
-	service.SetDefaults(v1alpha1.FromFile)
+	defaults.Service(&service, v1alpha1.FromFile)
 	collect(out, reflect.ValueOf(service))
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -64,27 +65,36 @@ type typeRef struct {
 	name       string // string, int32, bool, or a type of the package
 }
 
-// parse reads the package's source, leaving out what is generated.
+// parse reads the source of the types in dir and of those of the process beside it, leaving out what is generated.
 func parse(dir string) (*model, error) {
+	m := &model{structs: map[string]*structType{}, enums: map[string]enumType{}, defaults: defaultValues()}
+	for _, one := range []string{filepath.Join(dir, "../settings"), dir} { // the reference begins with the process
+		if err := m.parse(one); err != nil {
+			return nil, err
+		}
+	}
+	m.keep("Config")
+	return m, nil
+}
+
+func (m *model) parse(dir string) error {
 	fset := token.NewFileSet()
 	packages, err := parser.ParseDir(fset, dir, func(i fs.FileInfo) bool { //nolint:staticcheck // no build tags here
 		return !strings.HasSuffix(i.Name(), "_test.go") && !strings.HasPrefix(i.Name(), "zz_generated")
 	}, parser.ParseComments)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m := &model{structs: map[string]*structType{}, enums: map[string]enumType{}, defaults: defaults()}
 	for _, p := range packages {
 		for _, name := range sortedKeys(p.Files) {
 			for _, decl := range p.Files[name].Decls {
 				if err := m.declaration(decl); err != nil {
-					return nil, fmt.Errorf("%s: %w", name, err)
+					return fmt.Errorf("%s: %w", name, err)
 				}
 			}
 		}
 	}
-	m.keep("Config")
-	return m, nil
+	return nil
 }
 
 // keep drops every type that a configuration cannot hold, such as those of an object's status.

@@ -8,6 +8,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
@@ -86,7 +88,7 @@ type conversion struct {
 	notes     []string
 
 	objects  []object        // for Objects
-	config   v1alpha1.Config // for File
+	config   settings.Config // for File
 	comments []string        // what was left out of config
 }
 
@@ -207,7 +209,7 @@ func (c *conversion) meanings(d *standalone.Document, i int, spec *v1alpha1.Prox
 func faults(spec *v1alpha1.ProxyServiceSpec, name string, path *field.Path, from v1alpha1.Origin) field.ErrorList {
 	checked := spec.DeepCopy()
 	checked.Name = name
-	checked.SetDefaults(from)
+	defaults.Service(checked, from)
 	return validation.Service(checked, path, from)
 }
 

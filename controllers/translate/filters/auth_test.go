@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/apikey"
@@ -46,8 +47,8 @@ func source(service, route *v1alpha1.Auth) Source {
 		Cluster: func(field string, _ *v1alpha1.Backend) (string, error) { return "cluster of " + field, nil },
 		URL:     func(text string) (string, error) { return text + "?asked", nil },
 	}
-	service.SetDefaults()
-	route.SetDefaults()
+	defaults.Auth(service)
+	defaults.Auth(route)
 	return s
 }
 

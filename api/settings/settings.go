@@ -1,4 +1,6 @@
-package v1alpha1
+package settings
+
+import "github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 
 // Config is a whole standalone configuration: the file's globals and its services.
 type Config struct {
@@ -6,7 +8,7 @@ type Config struct {
 
 	// Services that are proxied.
 	// +kubebuilder:validation:MaxItems=4096
-	Services []ProxyServiceSpec `json:"services,omitempty"`
+	Services []v1alpha1.ProxyServiceSpec `json:"services,omitempty"`
 }
 
 // Globals are the settings of the whole process. Each has an environment variable, which beats the file:
@@ -128,7 +130,7 @@ type Tracing struct {
 	Propagation []Propagation `json:"propagation,omitempty"`
 
 	// CARef is a bundle of certificates (PEM) that the collector's certificate is verified with. Unset: the system's.
-	CARef *Reference `json:"caRef,omitempty"`
+	CARef *v1alpha1.Reference `json:"caRef,omitempty"`
 }
 
 // RateLimitStore is where rate limits of the scope `Shared` are counted for all replicas together.
@@ -139,10 +141,10 @@ type RateLimitStore struct {
 	RedisURL *string `json:"redisURL,omitempty"`
 
 	// PasswordRef is the password of the server.
-	PasswordRef *Reference `json:"passwordRef,omitempty"`
+	PasswordRef *v1alpha1.Reference `json:"passwordRef,omitempty"`
 
 	// CARef is a bundle of certificates (PEM) that the server's certificate is verified with. Unset: the system's.
-	CARef *Reference `json:"caRef,omitempty"`
+	CARef *v1alpha1.Reference `json:"caRef,omitempty"`
 
 	// TimeoutMs is how long a request waits for the server, in milliseconds. Later the replica's own count decides.
 	// +kubebuilder:validation:Minimum=1
@@ -205,3 +207,9 @@ type Limits struct {
 	// +kubebuilder:example=true
 	Via *bool `json:"via,omitempty"`
 }
+
+// The addresses that the process serves unless it is told otherwise. One that is taken is skipped with a warning.
+const (
+	DefaultAdminAddress   = "127.0.0.1:9901"
+	DefaultMetricsAddress = "127.0.0.1:9102"
+)

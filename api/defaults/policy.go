@@ -1,7 +1,10 @@
-package v1alpha1
+package defaults
 
-// SetDefaults fills in what is unset.
-func (f *Filter) SetDefaults() {
+import (
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+)
+
+func setFilter(f *v1alpha1.Filter) {
 	if f.Redirect != nil {
 		fill(&f.Redirect.Code, 302)
 	}
@@ -15,7 +18,7 @@ func (f *Filter) SetDefaults() {
 		fill(&c.MaxAgeSecs, 5)
 	}
 	if m := f.Mirror; m != nil {
-		m.Backend.SetDefaults()
+		setBackend(m.Backend)
 		fill(&m.Percent, 100)
 		fill(&m.MaxBodyBytes, 65536)
 	}
@@ -33,12 +36,12 @@ func (f *Filter) SetDefaults() {
 	}
 }
 
-// SetDefaults fills in what is unset.
-func (a *Auth) SetDefaults() {
+// Auth fills in what is unset of an authentication, which may be nil.
+func Auth(a *v1alpha1.Auth) {
 	if a == nil {
 		return
 	}
-	fill(&a.Mode, AuthRequired)
+	fill(&a.Mode, v1alpha1.AuthRequired)
 	for i := range a.JWT {
 		fill(&a.JWT[i].ForwardToken, true)
 		fill(&a.JWT[i].LeewaySecs, 30)
@@ -51,19 +54,19 @@ func (a *Auth) SetDefaults() {
 		fill(&a.APIKey.ForwardKey, false)
 	}
 	if f := a.Forward; f != nil {
-		f.Backend.SetDefaults()
+		setBackend(f.Backend)
 		fill(&f.Path, "/")
 		fill(&f.TimeoutMs, 5000)
 	}
 }
 
-func setRateLimits(list []RateLimit) {
+func setRateLimits(list []v1alpha1.RateLimit) {
 	for i := range list {
 		l := &list[i]
-		fill(&l.Key, LimitService)
+		fill(&l.Key, v1alpha1.LimitService)
 		fill(&l.PeriodSecs, 1)
-		fill(&l.Scope, ScopeLocal)
-		fill(&l.Mode, LimitEnforce)
+		fill(&l.Scope, v1alpha1.ScopeLocal)
+		fill(&l.Mode, v1alpha1.LimitEnforce)
 		if l.Requests != nil {
 			fill(&l.Burst, *l.Requests)
 		}
