@@ -83,11 +83,12 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	}
 	d.names.follow(s.Clusters)
 	d.clusters.Apply(s.Clusters)
+	d.groups.Forget()
 	d.names.settle(ctx, func(id string, endpoints []snapshot.Endpoint) { d.clusters.SetEndpoints(id, endpoints) })
 	metrics := make([]*telemetry.RouteMetrics, 0, len(routes))
 	for _, route := range routes {
 		if len(route.Snapshot.Clusters) > 0 {
-			route.Group = d.clusters.Group(route.Snapshot.ID(), route.Snapshot.Clusters, route.Snapshot.Balance)
+			route.Group = d.groups.Get(route.Snapshot.ID(), route.Snapshot.Clusters, route.Snapshot.Balance)
 		}
 		r := route.Snapshot
 		route.Metrics = d.metrics.Route(r.Service.Namespace, r.Service.Name, r.Name)

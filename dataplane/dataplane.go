@@ -21,6 +21,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // Options are what a DataPlane gets of the process around it.
@@ -55,6 +56,7 @@ type DataPlane struct {
 	sweeper  *wire.Sweeper
 	proxy    *proxy.Proxy
 	clusters *upstream.Clusters
+	groups   *group.Groups
 	checker  *health.Checker
 	names    *names
 	store    *store.Store // of shared rate limits
@@ -109,6 +111,7 @@ func New(o Options) *DataPlane {
 		Zone: o.Zone,
 		Log:  o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
+	d.groups = group.New(d.clusters)
 	d.checker = health.New()
 	d.names = newNames(o.Resolver, o.ResolvePatience, d.resolved)
 	o.Metrics.SetUpstreams(d.eachUpstream)

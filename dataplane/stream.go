@@ -60,7 +60,7 @@ func (d *DataPlane) joinStreams(all map[*snapshot.Listener][]*tcp.Stream, hash s
 		for _, one := range streams {
 			s := one.Snapshot
 			if len(s.Clusters) > 0 {
-				one.Group = d.clusters.Group("tcp "+streamID(s), s.Clusters, s.Balance)
+				one.Group = d.groups.Get("tcp "+streamID(s), s.Clusters, s.Balance)
 			}
 			one.Metrics = d.metrics.Stream(s.Namespace, s.Name)
 			live = append(live, one.Metrics)

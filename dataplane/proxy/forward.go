@@ -9,6 +9,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // statusClientGone stands in the log for a client that went away before there was a response; nothing is sent.
@@ -16,7 +17,7 @@ const statusClientGone = 499
 
 // forward tries endpoints until one answers, and makes the answer where none does. choice is empty; the caller releases it
 // when the exchange is over.
-func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, choice *upstream.Choice) {
+func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, choice *group.Choice) {
 	s := route.Snapshot
 	if len(s.Clusters) == 0 {
 		x.Answer(503, exchange.NoEndpoints)
@@ -71,7 +72,7 @@ func patience(t *snapshot.Timeouts) time.Duration {
 
 // attempt asks one endpoint. It returns nil where there is a response.
 func (p *Proxy) attempt(
-	x *exchange.Exchange, route *router.Route, choice *upstream.Choice, endpoint *upstream.Endpoint, now, deadline exchange.Nanos,
+	x *exchange.Exchange, route *router.Route, choice *group.Choice, endpoint *upstream.Endpoint, now, deadline exchange.Nanos,
 ) *exchange.Failure {
 	s := route.Snapshot
 	x.Record.Attempts++

@@ -6,7 +6,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // Serve implements exchange.Handler: the whole way of a request. It waits for the network in two places alone: for a
@@ -32,7 +32,7 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 		return
 	}
 	defer in.end()
-	var choice upstream.Choice
+	var choice group.Choice
 	defer choice.Release()
 	passed := 0
 	for _, f := range route.Filters {

@@ -22,6 +22,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -276,7 +277,7 @@ func newRig(t testing.TB, dial func(context.Context, netip.AddrPort) (net.Conn, 
 	}
 	table, err := router.Compile([]router.Listener{{
 		Snapshot: &snapshot.Listener{Address: "a", Services: []*snapshot.Service{service}, Routes: []*snapshot.Route{s}},
-		Routes:   []*router.Route{{Snapshot: s, Filters: filters, Group: cs.Group(s.ID(), s.Clusters, s.Balance), Metrics: m.Route("", "s", "r")}},
+		Routes:   []*router.Route{{Snapshot: s, Filters: filters, Group: group.New(cs).Get(s.ID(), s.Clusters, s.Balance), Metrics: m.Route("", "s", "r")}},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -9,14 +9,14 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // A Route is a snapshot's route with its live parts.
 type Route struct {
 	Snapshot *snapshot.Route
 	Filters  []filter.Filter
-	Group    *upstream.Group // what it balances over; nil where it needs no endpoint
+	Group    *group.Group // what it balances over; nil where it needs no endpoint
 	Metrics  *telemetry.RouteMetrics
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // maxTries is how many endpoints are asked for a connection before the client's is closed.
@@ -80,7 +81,8 @@ func (c *conn) admit(s *Stream, x *exchange.Exchange) exchange.Reason {
 // carry connects the client with an endpoint.
 func (c *conn) carry(ctx context.Context, s *Stream, x *exchange.Exchange) {
 	timeouts := s.Snapshot.Timeouts
-	choice := upstream.Choice{Patience: timeouts.Connect}
+	var choice group.Choice
+	choice.Patience = timeouts.Connect
 	defer choice.Release()
 	s.Group.ChooseFor(x.ClientIP, &choice)
 	nc, endpoint := c.connect(ctx, s, x, &choice)
@@ -113,7 +115,7 @@ func (c *conn) carry(ctx context.Context, s *Stream, x *exchange.Exchange) {
 }
 
 // connect opens a connection to an endpoint; where one cannot be reached others are asked. It returns nil where none can.
-func (c *conn) connect(ctx context.Context, s *Stream, x *exchange.Exchange, choice *upstream.Choice) (net.Conn, *upstream.Endpoint) {
+func (c *conn) connect(ctx context.Context, s *Stream, x *exchange.Exchange, choice *group.Choice) (net.Conn, *upstream.Endpoint) {
 	r := &x.Record
 	for r.Attempts < maxTries {
 		endpoint, reason := s.Group.Pick(choice)

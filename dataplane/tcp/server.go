@@ -14,14 +14,14 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // A Stream is a snapshot's stream with its live parts.
 type Stream struct {
 	Snapshot *snapshot.Stream
-	Group    *upstream.Group // what it balances over; nil where it has nothing to balance over
-	Access   filter.Filter   // which clients may come; nil: all
+	Group    *group.Group  // what it balances over; nil where it has nothing to balance over
+	Access   filter.Filter // which clients may come; nil: all
 	Metrics  *telemetry.StreamMetrics
 
 	clientAuth string        // snapshot.ClientAuth.Digest

@@ -28,29 +28,12 @@ func take(e *Endpoint) {
 }
 
 func TestNothingIsAllocatedForARequest(t *testing.T) {
-	cs := grouped(t, 2, 2)
-	single := cs.Group("single", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
-	several := cs.Group("several", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
-	e := endpoint(t, cs.Get("a"), 11)
+	cs := newClusters(t, Options{})
+	cs.Apply([]*snapshot.Cluster{{ID: "a", Endpoints: endpoints(1, 1)}})
+	e := endpoint(t, cs.Get("a"), 1)
 	onPipe(t, e)
 	cases := map[string]func(){
 		"pool": func() { take(e) },
-		"single group": func() {
-			var tried Choice
-			first, _ := single.Pick(&tried)
-			tried.Add(first)
-			single.Pick(&tried)
-		},
-		"group of several": func() {
-			var tried Choice
-			first, _ := several.Pick(&tried)
-			tried.Add(first)
-			several.Pick(&tried)
-		},
-		"budget": func() {
-			several.Budget().Request(1)
-			several.Budget().Retry(1, 20)
-		},
 	}
 	for name, a := range algorithms {
 		c := newTestCluster(t, a, 1, 2, 3)
@@ -83,15 +66,6 @@ func BenchmarkPick(b *testing.B) {
 				})
 			}
 		}
-	}
-}
-
-func BenchmarkGroupPick(b *testing.B) {
-	cs := grouped(b, 2, 2)
-	g := cs.Group("route", []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
-	b.ReportAllocs()
-	for b.Loop() {
-		g.Pick(nil)
 	}
 }
 

@@ -9,28 +9,31 @@ import (
 )
 
 // A Choice is what one exchange says about the endpoint that it goes to, and what it has tried. The zero value says
-// nothing; it is made to lie on the caller's stack. Who has given one to Group.Pick calls Release when the exchange is
-// over: until then it may hold a place among the requests that a circuit breaker lets run.
+// nothing; it is made to lie on the caller's stack. Who has given one to Choose calls Release when the exchange is over:
+// until then it may hold a place among the requests that a circuit breaker lets run.
 type Choice struct {
-	Patience   time.Duration // for how long Pick may wait for such a place
-	RetryAfter time.Duration // where Pick said CircuitOpen: after which it is worth while to ask again
+	Patience   time.Duration // for how long Choose may wait for such a place
+	RetryAfter time.Duration // where Choose said CircuitOpen: after which it is worth while to ask again
 
-	tried    balance.Tried
-	hash     uint64    // 0: the exchange has no key
-	directed bool      // one of the following is set
-	override *Cluster  // that the exchange asks for
-	stuck    *Endpoint // that the client's cookie names
-	renew    bool      // the cookie is about to end
-	pass     breaker.Pass
+	Hash uint64 // of the key for consistent hashing; 0: the exchange has none
+
+	tried balance.Tried
+	pass  breaker.Pass
 }
 
 // Add remembers an endpoint that was tried. What comes after 16 replaces the last one.
 func (w *Choice) Add(e *Endpoint) { w.tried.Add(&e.inFlight) }
 
+// Tried reports whether an endpoint was tried.
+func (w *Choice) Tried(e *Endpoint) bool { return w.tried.Has(&e.inFlight) }
+
+// Tries is how many endpoints were tried.
+func (w *Choice) Tries() int { return w.tried.Len() }
+
 // Release says that the exchange is over. It may be called again, and on the zero value.
 func (w *Choice) Release() { w.pass.Release() }
 
-// Report tells how an attempt on e, which Pick returned, ended: the endpoint (see Endpoint.Report), and its cluster's
+// Report tells how an attempt on e, which was chosen, ended: the endpoint (see Endpoint.Report), and its cluster's
 // circuit breaker, which takes the same for failures.
 func (w *Choice) Report(now exchange.Nanos, e *Endpoint, status int, f *exchange.Failure) {
 	e.Report(status, f)
@@ -42,8 +45,8 @@ func (w *Choice) Report(now exchange.Nanos, e *Endpoint, status int, f *exchange
 	}
 }
 
-// enter asks the cluster's circuit breaker for leave, which w then holds. Without w nothing is held.
-func (c *Cluster) enter(w *Choice, patience time.Duration) bool {
+// Enter asks the cluster's circuit breaker for leave, which w, that holds none, then holds. Without w nothing is held.
+func (c *Cluster) Enter(w *Choice, patience time.Duration) bool {
 	if !c.breaker.On() {
 		return true
 	}
@@ -62,9 +65,9 @@ func (c *Cluster) enter(w *Choice, patience time.Duration) bool {
 	return true
 }
 
-// choose is Pick behind the circuit breaker.
-func (c *Cluster) choose(w *Choice, patience time.Duration) (*Endpoint, exchange.Reason) {
-	if !c.enter(w, patience) {
+// Choose is Pick behind the circuit breaker, for whose leave it waits up to patience: it may also say CircuitOpen.
+func (c *Cluster) Choose(w *Choice, patience time.Duration) (*Endpoint, exchange.Reason) {
+	if !c.Enter(w, patience) {
 		return nil, exchange.CircuitOpen
 	}
 	e, reason := c.Pick(w)

@@ -210,8 +210,9 @@ func (c *Cluster) store(members []member) []event {
 	next := c.newSet(members, old)
 	c.set.Store(next)
 	if (old.serving() == 0) != (next.serving() == 0) {
-		c.owner.epoch.Add(1) // after the store: a group that sees the new number sees the new set
+		c.owner.epoch.Add(1) // after the store: who sees the new number sees the new set
 	}
+	c.owner.version.Add(1)
 	return events
 }
 
@@ -237,8 +238,22 @@ func (c *Cluster) Counts() (serving, total int) {
 	return s.serving(), total
 }
 
-// canServe reports whether Pick finds an endpoint.
-func (c *Cluster) canServe() bool { return c.set.Load().serving() > 0 }
+// Why says why a cluster that cannot serve cannot.
+func (c *Cluster) Why() exchange.Reason { return c.set.Load().reason() }
+
+// EachServing calls yield with every endpoint that can serve.
+func (c *Cluster) EachServing(yield func(*Endpoint)) {
+	s := c.set.Load()
+	for _, e := range s.choices {
+		yield(e)
+	}
+	for _, e := range s.others {
+		yield(e)
+	}
+}
+
+// CanServe reports whether Pick finds an endpoint.
+func (c *Cluster) CanServe() bool { return c.set.Load().serving() > 0 }
 
 // close ends a cluster that left the configuration. What is in flight is finished, and a request that found the cluster
 // just before still gets through.

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"crypto/rand"
 	"net"
 	"net/netip"
 	"slices"
@@ -40,19 +39,17 @@ type Options struct {
 	Dial   func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 }
 
-// Clusters are all that live, by ID. Apply, Group, SetEndpoints and Close have one caller at a time.
+// Clusters are all that live, by ID. Apply, SetEndpoints and Close have one caller at a time.
 type Clusters struct {
 	options Options
 	opener  dial.Opener
-	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve; see Group
+	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve
+	version atomic.Uint64 // counts how often the endpoints of a cluster, or what they can do, changed
 	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
-	secret  []byte        // the key of cookies for which none is configured; another one in each process
 
-	mu      sync.Mutex
-	byID    map[string]*Cluster
-	order   []*Cluster // as the snapshot lists them
-	groups  map[string]*groupEntry
-	applied uint64
+	mu    sync.Mutex
+	byID  map[string]*Cluster
+	order []*Cluster // as the snapshot lists them
 }
 
 // New returns Clusters without any.
@@ -66,9 +63,7 @@ func New(o Options) *Clusters {
 	if o.MaxIdleAge == 0 {
 		o.MaxIdleAge = defaultMaxIdleAge
 	}
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // it never fails
-	return &Clusters{options: o, secret: secret, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}, groups: map[string]*groupEntry{}}
+	return &Clusters{options: o, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}}
 }
 
 // Run closes idle connections that are old, or that the endpoint has closed, until ctx ends.
@@ -97,8 +92,7 @@ func (cs *Clusters) sweep() {
 }
 
 // Apply makes clusters the ones that live: it keeps and updates those whose ID lives already, adds new ones, and ends
-// the others, whose requests in flight are finished. It also forgets the groups that were not asked for since the last
-// Apply.
+// the others, whose requests in flight are finished.
 func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
 	cs.mu.Lock()
 	old := cs.byID
@@ -119,12 +113,6 @@ func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
 		cs.byID[s.ID] = c
 		cs.order = append(cs.order, c)
 	}
-	for key, entry := range cs.groups {
-		if entry.asked < cs.applied {
-			delete(cs.groups, key)
-		}
-	}
-	cs.applied++
 	byID := cs.byID
 	cs.mu.Unlock()
 	for _, s := range kept {
@@ -134,6 +122,12 @@ func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
 		c.close()
 	}
 }
+
+// Epoch counts how often a cluster became able or unable to serve. Who compares it asks no cluster in between.
+func (cs *Clusters) Epoch() uint64 { return cs.epoch.Load() }
+
+// Version counts how often the endpoints of a cluster, or whether they can serve, changed.
+func (cs *Clusters) Version() uint64 { return cs.version.Load() }
 
 // Get returns the cluster of an ID, or nil.
 func (cs *Clusters) Get(id string) *Cluster {

@@ -159,7 +159,7 @@ func TestCheckThresholds(t *testing.T) {
 			for i := range c.checks {
 				e.Checked(map[byte]error{'p': nil, 'f': errTest}[c.checks[i]])
 				state := byte('d')
-				if cs.Get("c").canServe() {
+				if cs.Get("c").CanServe() {
 					state = 'u'
 				}
 				got.WriteByte(state)

@@ -54,6 +54,9 @@ func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 // Addr is the endpoint's address.
 func (e *Endpoint) Addr() netip.AddrPort { return e.addr }
 
+// Cluster is what the endpoint belongs to.
+func (e *Endpoint) Cluster() *Cluster { return e.cluster }
+
 // InFlight returns how many exchanges run on the endpoint now, tunnels included.
 func (e *Endpoint) InFlight() int64 { return e.inFlight.Load() }
 

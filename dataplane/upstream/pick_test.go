@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"testing"
@@ -100,45 +99,21 @@ func TestTriedEndpointsAreAvoided(t *testing.T) {
 
 // A retry that took a turn would let every request begin at the endpoint that fails, instead of every second one.
 func TestRetriesTakeNoTurns(t *testing.T) {
-	cs := New(Options{})
-	cs.Apply([]*snapshot.Cluster{
-		{ID: "pair", Endpoints: endpoints(1, 1)},
-		{ID: "other", Endpoints: endpoints(1)},
-	})
-	t.Cleanup(cs.Close)
-	group := func(ids ...string) *Group {
-		var members []snapshot.WeightedCluster
-		for _, id := range ids {
-			members = append(members, snapshot.WeightedCluster{Cluster: id, Weight: 1})
+	c := newTestCluster(t, snapshot.RoundRobin, 1, 1)
+	bad := c.Endpoints()[0]
+	met := 0
+	for range 100 {
+		var w Choice
+		if e, _ := c.Pick(&w); e == bad {
+			met++
+			w.Add(e)
+			if e, _ = c.Pick(&w); e == bad || e == nil {
+				t.Fatal(e)
+			}
 		}
-		return cs.Group(fmt.Sprint(ids), members, snapshot.Balance{})
 	}
-	for name, c := range map[string]struct {
-		picker interface {
-			Pick(*Choice) (*Endpoint, exchange.Reason)
-		}
-		want int // of 100 requests
-	}{
-		"cluster": {cs.Get("pair"), 50},
-		"group":   {group("pair", "other"), 25},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bad := cs.Get("pair").Endpoints()[0]
-			met := 0
-			for range 100 {
-				var tried Choice
-				if e, _ := c.picker.Pick(&tried); e == bad {
-					met++
-					tried.Add(e)
-					if e, _ = c.picker.Pick(&tried); e == bad || e == nil {
-						t.Fatal(e)
-					}
-				}
-			}
-			if met != c.want {
-				t.Errorf("of 100 requests %d began at the bad endpoint, want %d", met, c.want)
-			}
-		})
+	if met != 50 {
+		t.Errorf("of 100 requests %d began at the bad endpoint, want 50", met)
 	}
 }
 

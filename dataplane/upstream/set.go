@@ -86,7 +86,7 @@ func (s *set) pick(w *Choice) *Endpoint {
 		if at := s.balance.Pick(nil, 0); at >= 0 {
 			return s.choices[at]
 		}
-	} else if at := s.balance.Pick(&w.tried, w.hash); at >= 0 {
+	} else if at := s.balance.Pick(&w.tried, w.Hash); at >= 0 {
 		return s.choices[at]
 	}
 	for _, e := range s.others {

@@ -170,8 +170,8 @@ var table = map[string]row{
 	"dataplane/upstream": {
 		imports: []string{
 			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
-			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/affinity", "dataplane/upstream/balance",
-			"dataplane/upstream/breaker", "dataplane/upstream/budget", "dataplane/upstream/dial",
+			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/balance",
+			"dataplane/upstream/breaker", "dataplane/upstream/dial",
 		},
 		libraries: []string{logr, sysUnix},
 	},
@@ -182,6 +182,12 @@ var table = map[string]row{
 	},
 	"dataplane/upstream/breaker": {imports: []string{"dataplane/exchange"}},
 	"dataplane/upstream/budget":  {imports: []string{"dataplane/exchange"}},
+	"dataplane/upstream/group": {
+		imports: []string{
+			"dataplane/snapshot", "dataplane/exchange", "dataplane/upstream", "dataplane/upstream/affinity", "dataplane/upstream/balance",
+			"dataplane/upstream/budget",
+		},
+	},
 	"dataplane/upstream/dial": {
 		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
 		libraries: []string{"github.com/pires/go-proxyproto"},
@@ -205,15 +211,15 @@ var table = map[string]row{
 	"dataplane/router": {
 		// The exchange, because the table matches a request where it lies, without copying its parts.
 		imports: []string{
-			"dataplane/snapshot", "dataplane/filter", "dataplane/upstream", "dataplane/exchange", "dataplane/telemetry",
+			"dataplane/snapshot", "dataplane/filter", "dataplane/upstream/group", "dataplane/exchange", "dataplane/telemetry",
 		},
 		libraries: []string{logr},
 	},
 	"dataplane/proxy": {
 		// The snapshot, because a route's time-outs and retries are the snapshot's and have no live side.
 		imports: []string{
-			"dataplane/exchange", "dataplane/router", "dataplane/snapshot", "dataplane/upstream", "dataplane/filter",
-			"dataplane/telemetry", "dataplane/telemetry/trace",
+			"dataplane/exchange", "dataplane/router", "dataplane/snapshot", "dataplane/upstream", "dataplane/upstream/group",
+			"dataplane/filter", "dataplane/telemetry", "dataplane/telemetry/trace",
 		},
 		libraries: []string{logr},
 	},

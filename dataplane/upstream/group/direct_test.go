@@ -1,4 +1,4 @@
-package upstream
+package group
 
 import (
 	"fmt"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
@@ -37,14 +38,14 @@ func to(g *Group, x *exchange.Exchange) int {
 	}
 	x.ResetResponse()
 	g.Stick(x, &w, e)
-	return int(e.addr.Port())
+	return int(e.Addr().Port())
 }
 
 func TestHashKeys(t *testing.T) {
-	cs := newClusters(t, Options{})
-	cs.Apply([]*snapshot.Cluster{{ID: "c", Algorithm: snapshot.ConsistentHash, Endpoints: endpoints(1, 1, 1, 1, 1)}})
+	cs := newGroups(t, upstream.Options{})
+	cs.apply([]*snapshot.Cluster{{ID: "c", Algorithm: snapshot.ConsistentHash, Endpoints: endpoints(1, 1, 1, 1, 1)}})
 	with := func(on snapshot.HashOn, name string) *Group {
-		return cs.Group(fmt.Sprint(on), []snapshot.WeightedCluster{{Cluster: "c", Weight: 1}}, snapshot.Balance{HashOn: on, HashName: name})
+		return cs.Get(fmt.Sprint(on), []snapshot.WeightedCluster{{Cluster: "c", Weight: 1}}, snapshot.Balance{HashOn: on, HashName: name})
 	}
 	for name, c := range map[string]struct {
 		group *Group
@@ -95,7 +96,7 @@ func TestHashKeys(t *testing.T) {
 	with(snapshot.HashClientIP, "").ChooseFor(netip.MustParseAddr("10.0.0.1"), &w)
 	x := asking()
 	x.ClientIP = netip.MustParseAddr("10.0.0.1")
-	if e, _ := with(snapshot.HashClientIP, "").Pick(&w); int(e.addr.Port()) != to(with(snapshot.HashClientIP, ""), x) {
+	if e, _ := with(snapshot.HashClientIP, "").Pick(&w); int(e.Addr().Port()) != to(with(snapshot.HashClientIP, ""), x) {
 		t.Error("a connection of the same client goes elsewhere")
 	}
 }
@@ -103,7 +104,7 @@ func TestHashKeys(t *testing.T) {
 func TestOverride(t *testing.T) {
 	cs := grouped(t, 1, 1, 1)
 	byHeader := snapshot.Override{Header: "X-Canary", Value: "always"}
-	g := cs.Group("route", []snapshot.WeightedCluster{
+	g := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 0, Override: byHeader},
 		{Cluster: "c", Weight: 1, Override: snapshot.Override{Cookie: "canary", Value: "1"}},
@@ -135,7 +136,7 @@ func TestOverride(t *testing.T) {
 	g.Choose(asking("X-Canary: always"), &w)
 	e, _ := g.Pick(&w)
 	w.Add(e)
-	if e, _ = g.Pick(&w); e == nil || e.addr.Port() == 21 {
+	if e, _ = g.Pick(&w); e == nil || e.Addr().Port() == 21 {
 		t.Errorf("the retry goes to %v", e)
 	}
 	down(t, cs, "b", 21)
@@ -150,8 +151,8 @@ func cookieOf(x *exchange.Exchange) string {
 	return pair
 }
 
-func sticky(cs *Clusters, key string, members ...snapshot.WeightedCluster) *Group {
-	return cs.Group("route", members, snapshot.Balance{Sticky: &snapshot.Sticky{Cookie: "PXS", TTL: time.Hour, Key: snapshot.Secret(key)}})
+func sticky(cs *Groups, key string, members ...snapshot.WeightedCluster) *Group {
+	return cs.Get("route", members, snapshot.Balance{Sticky: &snapshot.Sticky{Cookie: "PXS", TTL: time.Hour, Key: snapshot.Secret(key)}})
 }
 
 func TestSticky(t *testing.T) {
@@ -176,7 +177,7 @@ func TestSticky(t *testing.T) {
 		}
 	}
 	// It survives a reload, and is read by other replicas.
-	cs.Apply(snapshots(4, 1))
+	cs.apply(snapshots(4, 1))
 	g = sticky(cs, "0123456789abcdef", one, backup)
 	if at, _ := again(g, cookie); at != home {
 		t.Errorf("after a reload: %d", at)
@@ -266,10 +267,10 @@ func TestStickyOverridden(t *testing.T) {
 
 func TestDirectionsAllocateNothingUnlessUsed(t *testing.T) {
 	cs := grouped(t, 3, 3)
-	hashed := cs.Group("hashed", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}},
+	hashed := cs.Get("hashed", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}},
 		snapshot.Balance{HashOn: snapshot.HashCookie, HashName: "id"})
-	plain := cs.Group("plain", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
-	canary := cs.Group("canary", []snapshot.WeightedCluster{
+	plain := cs.Get("plain", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
+	canary := cs.Get("canary", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1}, {Cluster: "b", Override: snapshot.Override{Cookie: "c", Value: "1"}},
 	}, snapshot.Balance{})
 	x := asking("Cookie: id=1; c=1")
@@ -312,55 +313,55 @@ func trip(g *Group, n int) (exchange.Reason, time.Duration) {
 
 func TestBreaker(t *testing.T) {
 	heard := make(recorder, 100)
-	cs := newClusters(t, Options{Observer: heard})
+	cs := newGroups(t, upstream.Options{Observer: heard})
 	b := &snapshot.Breaker{ErrorPercent: 50, MinRequests: 10, Open: time.Hour}
 	list := func() []*snapshot.Cluster {
 		return []*snapshot.Cluster{withBreaker("a", b, 11, 12), withBreaker("b", nil, 21)}
 	}
-	cs.Apply(list())
+	cs.apply(list())
 	alone := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
-	g := cs.Group("alone", alone, snapshot.Balance{})
+	g := cs.Get("alone", alone, snapshot.Balance{})
 	if reason, _ := trip(g, 9); reason != "" {
 		t.Fatalf("after 9 failures: %s", reason)
 	}
 	if reason, after := trip(g, 1); reason != exchange.CircuitOpen || after < 59*time.Minute || after > time.Hour {
 		t.Fatalf("after 10 failures: %q, %v", reason, after)
 	}
-	if s := cs.Get("a").Status().Breaker; s == nil || s.State != breaker.Open || s.OpenFor < 59*time.Minute {
+	if s := cs.clusters.Get("a").Status().Breaker; s == nil || s.State != breaker.Open || s.OpenFor < 59*time.Minute {
 		t.Errorf("status: %+v", s)
 	}
-	if s := cs.Get("b").Status().Breaker; s != nil {
+	if s := cs.clusters.Get("b").Status().Breaker; s != nil {
 		t.Errorf("a cluster without a breaker has the status %+v", s)
 	}
 	if line := heard.next(t); line != "a open" {
 		t.Errorf("the observer was told %q", line)
 	}
 	// The state survives what changes around it.
-	cs.Apply(list())
+	cs.apply(list())
 	b2 := *b
 	b2.MinRequests = 20
 	b = &b2
-	cs.Apply(list())
-	g = cs.Group("alone", alone, snapshot.Balance{})
+	cs.apply(list())
+	g = cs.Get("alone", alone, snapshot.Balance{})
 	if reason, _ := trip(g, 0); reason != exchange.CircuitOpen {
 		t.Errorf("after a reload: %q", reason)
 	}
 	heard.quiet(t)
 	// Requests go to the other clusters of the group.
-	both := cs.Group("both", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
+	both := cs.Get("both", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
 	for range 10 {
 		if at := to(both, asking()); at != 21 {
 			t.Fatalf("with an open circuit: %d", at)
 		}
 	}
-	backup := cs.Group("backup", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1, Backup: true}}, snapshot.Balance{})
+	backup := cs.Get("backup", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1, Backup: true}}, snapshot.Balance{})
 	if at := to(backup, asking()); at != 21 {
 		t.Errorf("with an open circuit the backup is not asked: %d", at)
 	}
 	// Without a breaker everything passes.
 	b = nil
-	cs.Apply(list())
-	if at := to(cs.Group("alone", alone, snapshot.Balance{}), asking()); at == 0 {
+	cs.apply(list())
+	if at := to(cs.Get("alone", alone, snapshot.Balance{}), asking()); at == 0 {
 		t.Error("the breaker is gone, and refuses")
 	}
 	if line := heard.next(t); line != "a closed" {
@@ -385,9 +386,9 @@ func TestBreakerCountsTheEndpointsFaultsAlone(t *testing.T) {
 		{0, &exchange.Failure{Reason: exchange.UpstreamReset}, true},
 		{0, &exchange.Failure{Reason: exchange.ClientReset}, false},
 	} {
-		cs := newClusters(t, Options{})
-		cs.Apply([]*snapshot.Cluster{withBreaker("a", &snapshot.Breaker{ErrorPercent: 100, MinRequests: 1, Open: time.Hour}, 11)})
-		g := cs.Group("r", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
+		cs := newGroups(t, upstream.Options{})
+		cs.apply([]*snapshot.Cluster{withBreaker("a", &snapshot.Breaker{ErrorPercent: 100, MinRequests: 1, Open: time.Hour}, 11)})
+		g := cs.Get("r", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
 		var w Choice
 		e, _ := g.Pick(&w)
 		w.Report(exchange.Now(), e, c.status, c.failure)
@@ -399,11 +400,11 @@ func TestBreakerCountsTheEndpointsFaultsAlone(t *testing.T) {
 }
 
 func TestBreakerBoundsConnections(t *testing.T) {
-	cs := newClusters(t, Options{})
+	cs := newGroups(t, upstream.Options{})
 	b := &snapshot.Breaker{MaxConnections: 2}
-	cs.Apply([]*snapshot.Cluster{withBreaker("a", b, 11), withBreaker("b", nil, 21)})
+	cs.apply([]*snapshot.Cluster{withBreaker("a", b, 11), withBreaker("b", nil, 21)})
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
-	g := cs.Group("r", members, snapshot.Balance{})
+	g := cs.Get("r", members, snapshot.Balance{})
 	var held [2]Choice
 	for i := range held {
 		if e, reason := g.Pick(&held[i]); e == nil {
@@ -415,7 +416,7 @@ func TestBreakerBoundsConnections(t *testing.T) {
 		t.Errorf("a third one: %q, %v", reason, w.RetryAfter)
 	}
 	// A retry gives its place back before it asks for another.
-	held[0].Add(endpoint(t, cs.Get("a"), 11))
+	held[0].Add(endpoint(t, cs.clusters.Get("a"), 11))
 	if _, reason := g.Pick(&held[0]); reason != exchange.NoHealthyUpstream {
 		t.Errorf("the retry: %q", reason)
 	}
@@ -424,88 +425,7 @@ func TestBreakerBoundsConnections(t *testing.T) {
 	}
 	w.Release()
 	held[1].Release()
-	if s := cs.Get("a").Status().Breaker; s.Running != 0 {
+	if s := cs.clusters.Get("a").Status().Breaker; s.Running != 0 {
 		t.Errorf("%d run in the end", s.Running)
-	}
-}
-
-func TestZones(t *testing.T) {
-	in := func(zones ...string) []snapshot.Endpoint {
-		list := endpoints(slices.Repeat([]uint32{1}, len(zones))...)
-		for i, z := range zones {
-			list[i].Zones = z
-		}
-		return list
-	}
-	for _, c := range []struct {
-		name, zone string
-		off        bool
-		endpoints  []snapshot.Endpoint
-		down       []int
-		want       []int
-	}{
-		{name: "ours", zone: "a", endpoints: in("a", "b", "a,b", "c"), want: []int{1, 3}},
-		{name: "another's", zone: "c", endpoints: in("a", "b", "a,b", "c"), want: []int{4}},
-		{name: "none for us", zone: "d", endpoints: in("a", "b"), want: []int{1, 2}},
-		{name: "nobody knows where we are", endpoints: in("a", "b"), want: []int{1, 2}},
-		{name: "one without a hint", zone: "a", endpoints: in("a", "b", ""), want: []int{1, 2, 3}},
-		{name: "off", zone: "a", off: true, endpoints: in("a", "b"), want: []int{1, 2}},
-		{name: "half of ours are down", zone: "a", endpoints: in("a", "a", "b"), down: []int{1}, want: []int{2}},
-		{name: "most of ours are down", zone: "a", endpoints: in("a", "a", "a", "b"), down: []int{1, 2}, want: []int{3, 4}},
-		{name: "ours are down", zone: "a", endpoints: in("a", "b"), down: []int{1}, want: []int{2}},
-		{name: "no prefix", zone: "a", endpoints: in("aa", "b", "a"), want: []int{3}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			cs := newClusters(t, Options{Zone: c.zone})
-			cs.Apply([]*snapshot.Cluster{{ID: "c", ZoneAware: !c.off, Endpoints: c.endpoints}})
-			cluster := cs.Get("c")
-			down(t, cs, "c", c.down...)
-			var got []int
-			for port := range counts(cluster, 20) {
-				got = append(got, port)
-			}
-			slices.Sort(got)
-			if diff := cmp.Diff(c.want, got); diff != "" {
-				t.Error(diff)
-			}
-			if serving, total := cluster.Counts(); serving != total-len(c.down) {
-				t.Errorf("%d of %d can serve", serving, total)
-			}
-			// A retry may go to any zone.
-			var w Choice
-			for range len(c.endpoints) - len(c.down) {
-				e, reason := cluster.Pick(&w)
-				if e == nil {
-					t.Fatal(reason)
-				}
-				w.Add(e)
-			}
-		})
-	}
-}
-
-// Endpoints that come later, or come back, begin slowly; those of the start do not.
-func TestWhoBeginsSlowly(t *testing.T) {
-	cs := newClusters(t, Options{})
-	s := &snapshot.Cluster{ID: "c", SlowStart: 1000 * time.Hour, Endpoints: endpoints(1, 1)}
-	cs.Apply([]*snapshot.Cluster{s})
-	c := cs.Get("c")
-	if got := counts(c, 100); got[1] != 50 {
-		t.Errorf("at the start: %v", got)
-	}
-	c.SetEndpoints(endpoints(1, 1, 1))
-	if got := counts(c, 1000); got[3] == 0 || got[3] > 150 {
-		t.Errorf("of a new one: %v", got)
-	}
-	down(t, cs, "c", 2)
-	up(t, cs, "c", 2)
-	if got := counts(c, 1000); got[2] == 0 || got[2] > 200 || got[1] < 600 {
-		t.Errorf("of one that came back: %v", got)
-	}
-	next := *s
-	next.SlowStart, next.Endpoints = 0, endpoints(1, 1, 1)
-	c.Update(&next)
-	if got := counts(c, 300); got[1] != 100 || got[2] != 100 {
-		t.Errorf("it was turned off: %v", got)
 	}
 }

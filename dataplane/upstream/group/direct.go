@@ -1,4 +1,4 @@
-package upstream
+package group
 
 import (
 	"crypto/subtle"
@@ -9,13 +9,14 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/affinity"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
 )
 
 // asked is a cluster that requests may ask for.
 type asked struct {
-	cluster  *Cluster
+	cluster  *upstream.Cluster
 	override snapshot.Override
 }
 
@@ -26,10 +27,10 @@ const maxCookies = 4
 // Choose finds out where x wants to go, for Pick. It is called once, before it.
 func (g *Group) Choose(x *exchange.Exchange, w *Choice) {
 	if g.settings.HashOn != snapshot.HashNothing {
-		w.hash = g.hash(x)
+		w.Hash = g.hash(x)
 	}
 	for i := range g.asked {
-		if a := &g.asked[i]; asks(&x.Request.Header, &a.override) && a.cluster.canServe() {
+		if a := &g.asked[i]; asks(&x.Request.Header, &a.override) && a.cluster.CanServe() {
 			w.override, w.directed = a.cluster, true
 			break
 		}
@@ -83,7 +84,7 @@ func (g *Group) follow(x *exchange.Exchange, w *Choice, s *stickiness) {
 	affinity.Cookies(&x.Request.Header, s.signer.Name(), func(value []byte) bool {
 		id, renew, ok := s.signer.Read(value, now)
 		if ok {
-			if e := s.endpoint(g, id); e != nil && g.open(e.cluster, w.override) {
+			if e := s.endpoint(g, id); e != nil && g.open(e.Cluster(), w.override) {
 				w.stuck, w.renew, w.directed = e, renew, true
 				return false
 			}
@@ -95,7 +96,7 @@ func (g *Group) follow(x *exchange.Exchange, w *Choice, s *stickiness) {
 
 // open reports whether a client may stay at a cluster: it is the one that the request asks for, or, where that asks for
 // none, one whose turn comes now.
-func (g *Group) open(c, override *Cluster) bool {
+func (g *Group) open(c, override *upstream.Cluster) bool {
 	if override != nil {
 		return c == override
 	}
@@ -104,13 +105,13 @@ func (g *Group) open(c, override *Cluster) bool {
 
 // Stick adds a cookie to the response that keeps the client at e, which has answered, unless the client has one that will
 // do. It adds nothing where clients have no endpoint of their own.
-func (g *Group) Stick(x *exchange.Exchange, w *Choice, e *Endpoint) {
+func (g *Group) Stick(x *exchange.Exchange, w *Choice, e *upstream.Endpoint) {
 	s := g.sticky
 	if s == nil || w.stuck == e && !w.renew {
 		return
 	}
 	var buf [512]byte
-	value := s.signer.Append(buf[:0], s.signer.ID(e.addr), time.Now(), x.Conn != nil && x.Conn.Secure)
+	value := s.signer.Append(buf[:0], s.signer.ID(e.Addr()), time.Now(), x.Conn != nil && x.Conn.Secure)
 	x.Response.Header.AddID(exchange.SetCookie, value)
 }
 
@@ -123,8 +124,8 @@ type stickiness struct {
 
 // A roster is the endpoints that can serve, by their names in cookies.
 type roster struct {
-	sets []*set // it was made of
-	byID map[uint64]*Endpoint
+	version uint64 // of all clusters, that it was made of
+	byID    map[uint64]*upstream.Endpoint
 }
 
 // newStickiness returns nil where clients have no endpoint of their own. secret is the key where none is configured.
@@ -145,12 +146,13 @@ func newStickiness(g *Group, secret []byte) *stickiness {
 }
 
 // endpoint returns the endpoint that can serve and that cookies call id, or nil.
-func (s *stickiness) endpoint(g *Group, id uint64) *Endpoint {
+func (s *stickiness) endpoint(g *Group, id uint64) *upstream.Endpoint {
 	r := s.roster.Load()
-	if r == nil || !r.fresh(g) {
+	if r == nil || r.version != g.clusters.Version() {
 		s.mu.Lock()
-		if r = s.roster.Load(); r == nil || !r.fresh(g) {
-			r = s.list(g)
+		version := g.clusters.Version() // before the clusters are asked
+		if r = s.roster.Load(); r == nil || r.version != version {
+			r = s.list(g, version)
 			s.roster.Store(r)
 		}
 		s.mu.Unlock()
@@ -158,43 +160,19 @@ func (s *stickiness) endpoint(g *Group, id uint64) *Endpoint {
 	return r.byID[id]
 }
 
-// each calls yield with the clusters of a group in turn, until it returns false.
-func (g *Group) each(yield func(i int, c *Cluster) bool) {
-	for i := range g.members {
-		if !yield(i, g.members[i].cluster) {
-			return
+func (s *stickiness) list(g *Group, version uint64) *roster {
+	r := &roster{version: version, byID: map[uint64]*upstream.Endpoint{}}
+	add := func(e *upstream.Endpoint) {
+		if id := s.signer.ID(e.Addr()); r.byID[id] == nil {
+			r.byID[id] = e
 		}
+	}
+	for i := range g.members {
+		g.members[i].cluster.EachServing(add)
 	}
 	for i := range g.asked {
-		if !yield(len(g.members)+i, g.asked[i].cluster) {
-			return
-		}
+		g.asked[i].cluster.EachServing(add)
 	}
-}
-
-func (r *roster) fresh(g *Group) bool {
-	fresh := true
-	g.each(func(i int, c *Cluster) bool {
-		fresh = c.set.Load() == r.sets[i]
-		return fresh
-	})
-	return fresh
-}
-
-func (s *stickiness) list(g *Group) *roster {
-	r := &roster{byID: map[uint64]*Endpoint{}}
-	g.each(func(_ int, c *Cluster) bool {
-		set := c.set.Load()
-		r.sets = append(r.sets, set)
-		for _, list := range [...][]*Endpoint{set.choices, set.others} {
-			for _, e := range list {
-				if id := s.signer.ID(e.addr); r.byID[id] == nil {
-					r.byID[id] = e
-				}
-			}
-		}
-		return true
-	})
 	return r
 }
 

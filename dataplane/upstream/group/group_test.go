@@ -1,4 +1,4 @@
-package upstream
+package group
 
 import (
 	"fmt"
@@ -8,13 +8,14 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
 // grouped returns clusters a, b, c, … of n[i] endpoints each; those of a have the ports 11, 12, …, those of b 21, ….
-func grouped(t testing.TB, n ...int) *Clusters {
+func grouped(t testing.TB, n ...int) *Groups {
 	t.Helper()
-	cs := newClusters(t, Options{})
-	cs.Apply(snapshots(n...))
+	cs := newGroups(t, upstream.Options{})
+	cs.apply(snapshots(n...))
 	return cs
 }
 
@@ -43,17 +44,17 @@ func shares(g *Group, n int) string {
 	return fmt.Sprint(by)
 }
 
-func down(t testing.TB, cs *Clusters, id string, ports ...int) {
+func down(t testing.TB, cs *Groups, id string, ports ...int) {
 	t.Helper()
 	for _, p := range ports {
-		endpoint(t, cs.Get(id), p).Checked(errTest)
+		endpoint(t, cs.clusters.Get(id), p).Checked(errTest)
 	}
 }
 
-func up(t testing.TB, cs *Clusters, id string, ports ...int) {
+func up(t testing.TB, cs *Groups, id string, ports ...int) {
 	t.Helper()
 	for _, p := range ports {
-		endpoint(t, cs.Get(id), p).Checked(nil)
+		endpoint(t, cs.clusters.Get(id), p).Checked(nil)
 	}
 }
 
@@ -105,11 +106,11 @@ func TestGroup(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cs := grouped(t, 1, 2, 3, 0, 0)
 			for _, id := range c.down {
-				for _, e := range cs.Get(id).Endpoints() {
+				for _, e := range cs.clusters.Get(id).Endpoints() {
 					e.Checked(errTest)
 				}
 			}
-			g := cs.Group("route", c.members, snapshot.Balance{})
+			g := cs.Get("route", c.members, snapshot.Balance{})
 			if got := shares(g, 60); got != c.want {
 				t.Errorf("shares %s, want %s", got, c.want)
 			}
@@ -126,7 +127,7 @@ func TestGroup(t *testing.T) {
 // A cluster that goes and comes back is seen by the next pick.
 func TestGroupFollowsHealth(t *testing.T) {
 	cs := grouped(t, 1, 1, 1)
-	g := cs.Group("route", []snapshot.WeightedCluster{
+	g := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1, Backup: true},
@@ -140,8 +141,8 @@ func TestGroupFollowsHealth(t *testing.T) {
 		{func() { down(t, cs, "b", 21) }, "map[c:10]"},
 		{func() { up(t, cs, "a", 11) }, "map[a:10]"},
 		{func() { up(t, cs, "b", 21) }, "map[a:5 b:5]"},
-		{func() { cs.SetEndpoints("b", nil) }, "map[a:10]"},
-		{func() { cs.SetEndpoints("b", snapshots(0, 2)[1].Endpoints) }, "map[a:5 b:5]"},
+		{func() { cs.clusters.SetEndpoints("b", nil) }, "map[a:10]"},
+		{func() { cs.clusters.SetEndpoints("b", snapshots(0, 2)[1].Endpoints) }, "map[a:5 b:5]"},
 	} {
 		step.do()
 		if got := shares(g, 10); got != step.want {
@@ -156,7 +157,7 @@ func TestGroupFollowsHealth(t *testing.T) {
 // What a cluster that went down gives up is spread by weight over all others, and taken back when it is up again.
 func TestGroupSpreadsTheShareOfTheUnavailable(t *testing.T) {
 	cs := grouped(t, 1, 1, 1, 1)
-	g := cs.Group("route", []snapshot.WeightedCluster{
+	g := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1},
@@ -180,7 +181,7 @@ func TestGroupSpreadsTheShareOfTheUnavailable(t *testing.T) {
 // A retry goes to another cluster when its own has no other endpoint, and to the backups last.
 func TestGroupRetriesElsewhere(t *testing.T) {
 	cs := grouped(t, 1, 2, 1)
-	g := cs.Group("route", []snapshot.WeightedCluster{
+	g := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1},
 		{Cluster: "b", Weight: 1},
 		{Cluster: "c", Weight: 1, Backup: true},
@@ -197,7 +198,7 @@ func TestGroupRetriesElsewhere(t *testing.T) {
 				break
 			}
 			tried.Add(e)
-			order = append(order, e.addr.Port())
+			order = append(order, e.Addr().Port())
 		}
 		if len(order) != 4 || order[3] != 31 {
 			t.Fatalf("tried %v, want all four, the backup last", order)
@@ -207,7 +208,7 @@ func TestGroupRetriesElsewhere(t *testing.T) {
 
 func TestGroupIsExactUnderManyGoroutines(t *testing.T) {
 	cs := grouped(t, 1, 1, 1)
-	g := cs.Group("route", []snapshot.WeightedCluster{
+	g := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 5}, {Cluster: "b", Weight: 2}, {Cluster: "c", Weight: 1},
 	}, snapshot.Balance{})
 	var seen [40]atomic.Int64
@@ -216,7 +217,7 @@ func TestGroupIsExactUnderManyGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for range 80 {
 				e, _ := g.Pick(nil)
-				seen[e.addr.Port()].Add(1)
+				seen[e.Addr().Port()].Add(1)
 			}
 		})
 	}
@@ -231,11 +232,11 @@ func TestGroupIsExactUnderManyGoroutines(t *testing.T) {
 func TestGroupSurvivesApply(t *testing.T) {
 	cs := grouped(t, 1, 1)
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}}
-	g := cs.Group("route", members, snapshot.Balance{}) // a a b a
+	g := cs.Get("route", members, snapshot.Balance{}) // a a b a
 	first := shares(g, 2)
 	g.Budget().Request(1)
-	cs.Apply(snapshots(1, 1))
-	if again := cs.Group("route", members, snapshot.Balance{}); again != g {
+	cs.apply(snapshots(1, 1))
+	if again := cs.Get("route", members, snapshot.Balance{}); again != g {
 		t.Error("the same key and members made another group")
 	}
 	if first != "map[a:2]" {
@@ -245,14 +246,14 @@ func TestGroupSurvivesApply(t *testing.T) {
 		t.Errorf("third pick: %s, want b: the position is lost", got)
 	}
 	// With other members the position and the budget go on: of a b c, two were visited, the third is next.
-	cs.Apply(snapshots(1, 1, 1))
-	next := cs.Group("route", []snapshot.WeightedCluster{
+	cs.apply(snapshots(1, 1, 1))
+	next := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}, {Cluster: "c", Weight: 1},
 	}, snapshot.Balance{})
 	if next == g || next.state != g.state {
 		t.Error("changed members must make another group that goes on with the old one's position and budget")
 	}
-	if other := cs.Group("other", members, snapshot.Balance{}); other.state == g.state {
+	if other := cs.Get("other", members, snapshot.Balance{}); other.state == g.state {
 		t.Error("two keys share a position")
 	}
 }
@@ -260,13 +261,34 @@ func TestGroupSurvivesApply(t *testing.T) {
 func TestGroupsThatNobodyAsksForAreForgotten(t *testing.T) {
 	cs := grouped(t, 1)
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
-	cs.Group("kept", members, snapshot.Balance{})
-	cs.Group("dropped", members, snapshot.Balance{})
+	cs.Get("kept", members, snapshot.Balance{})
+	cs.Get("dropped", members, snapshot.Balance{})
 	for range 2 {
-		cs.Apply(snapshots(1))
-		cs.Group("kept", members, snapshot.Balance{})
+		cs.apply(snapshots(1))
+		cs.Get("kept", members, snapshot.Balance{})
 	}
-	if len(cs.groups) != 1 || cs.groups["kept"] == nil {
-		t.Errorf("%d groups are remembered, want the one in use", len(cs.groups))
+	if len(cs.byKey) != 1 || cs.byKey["kept"] == nil {
+		t.Errorf("%d groups are remembered, want the one in use", len(cs.byKey))
+	}
+}
+
+// A retry that took a turn would let every request begin at the endpoint that fails.
+func TestRetriesTakeNoTurns(t *testing.T) {
+	gs := grouped(t, 2, 1)
+	g := gs.Get("route", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}}, snapshot.Balance{})
+	bad := gs.clusters.Get("a").Endpoints()[0]
+	met := 0
+	for range 100 {
+		var w Choice
+		if e, _ := g.Pick(&w); e == bad {
+			met++
+			w.Add(e)
+			if e, _ = g.Pick(&w); e == bad || e == nil {
+				t.Fatal(e)
+			}
+		}
+	}
+	if met != 25 {
+		t.Errorf("of 100 requests %d began at the bad endpoint, want 25", met)
 	}
 }

@@ -1,0 +1,83 @@
+package group
+
+import (
+	"crypto/rand"
+	"sync"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+)
+
+// Groups are all that live, by their keys.
+type Groups struct {
+	clusters *upstream.Clusters
+	secret   []byte // the key of cookies for which none is configured; another one in each process
+
+	mu     sync.Mutex
+	byKey  map[string]*entry
+	rounds uint64 // how often Forget was called
+}
+
+type entry struct {
+	group *Group
+	asked uint64 // Groups.rounds when it was last asked for
+}
+
+// New returns Groups of clusters, without any.
+func New(clusters *upstream.Clusters) *Groups {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // it never fails
+	return &Groups{clusters: clusters, secret: secret, byKey: map[string]*entry{}}
+}
+
+// Get returns the group of a key, which names the route. It is the one that was there where the settings and the members
+// are the same and their clusters live on; else its position and its budget go on. IDs that are not among the clusters
+// are left out.
+func (gs *Groups) Get(key string, members []snapshot.WeightedCluster, settings snapshot.Balance) *Group {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	g := &Group{clusters: gs.clusters, settings: settings}
+	for _, m := range members {
+		c := gs.clusters.Get(m.Cluster)
+		if c == nil {
+			continue
+		}
+		if m.Weight > 0 {
+			g.members = append(g.members, member{c, m.Weight, m.Backup})
+			g.single = c
+		}
+		if m.Override != (snapshot.Override{}) {
+			g.asked = append(g.asked, asked{c, m.Override})
+		}
+	}
+	if len(g.members) > 1 {
+		g.single = nil
+	}
+	at := gs.byKey[key]
+	switch {
+	case at == nil:
+		g.state = &state{}
+		at = &entry{}
+		gs.byKey[key] = at
+	case at.group.same(g):
+		at.asked = gs.rounds
+		return at.group
+	default:
+		g.state = at.group.state
+	}
+	g.sticky = newStickiness(g, gs.secret)
+	at.group, at.asked = g, gs.rounds
+	return g
+}
+
+// Forget forgets the groups that were not asked for since the last Forget.
+func (gs *Groups) Forget() {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	for key, at := range gs.byKey {
+		if at.asked < gs.rounds {
+			delete(gs.byKey, key)
+		}
+	}
+	gs.rounds++
+}
