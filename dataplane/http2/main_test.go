@@ -85,6 +85,10 @@ func (h *handler) Serve(x *exchange.Exchange) {
 		r.Status, r.ContentLength = 200, -1
 		r.Body = &pieces{list: []string{"ab"}, err: io.ErrUnexpectedEOF}
 		_ = x.Downstream.Respond(x)
+	case "/late": // its end is not known before it is read
+		r.Status, r.ContentLength = 200, -1
+		r.Body = &pieces{list: []string{"ab"}, err: io.EOF}
+		_ = x.Downstream.Respond(x)
 	case "/short":
 		r.Status, r.ContentLength = 200, 5
 		r.Body = &pieces{list: []string{"ab"}}

@@ -181,7 +181,7 @@ func (s *stream) copy(x *exchange.Exchange) (bool, error) {
 	if r.ContentLength >= 0 && (total > r.ContentLength || ended && total < r.ContentLength) {
 		return false, errLength
 	}
-	last := ended && r.Trailer.Len() == 0
+	last := ended && n > 0 && r.Trailer.Len() == 0
 	for data := buf.Data()[:n]; ; {
 		k, err := s.sender.Data(data, last)
 		if err != nil {
@@ -197,7 +197,7 @@ func (s *stream) copy(x *exchange.Exchange) (bool, error) {
 		}
 	}
 	switch {
-	case last && n > 0:
+	case last:
 		s.localOver = true
 		return true, s.goneError()
 	case ended:

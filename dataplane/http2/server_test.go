@@ -193,6 +193,31 @@ func TestResponsesThatBreakOff(t *testing.T) {
 	}
 }
 
+// TestOneEnd: a stream ends once, also where its end comes alone.
+func TestOneEnd(t *testing.T) {
+	r := newRig(t, ServerOptions{})
+	p := r.peer("plain")
+	p.headers(1, true, p.request("GET", "/late"))
+	p.flush()
+	if o := p.await(1); o.status != "200" || o.body != "ab" || o.torn {
+		t.Errorf("%+v", o)
+	}
+	p.headers(3, true, p.request("GET", "/after"))
+	p.flush()
+	for {
+		f := p.frame()
+		if f == nil {
+			t.Fatal("the connection has ended")
+		}
+		if f.Header().StreamID == 1 {
+			t.Errorf("behind the end there is %v", f)
+		}
+		if f.Header().StreamID == 3 {
+			return
+		}
+	}
+}
+
 // TestEarlyAnswer: who is answered while it still sends is told to stop, and no fault is found with what was on its way.
 func TestEarlyAnswer(t *testing.T) {
 	r := newRig(t, ServerOptions{})
