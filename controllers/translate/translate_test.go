@@ -73,6 +73,12 @@ func view(s *snapshot.Snapshot) yaml.MapSlice {
 		if l.TLS {
 			out = append(out, yaml.MapItem{Key: "TLS", Value: true})
 		}
+		if l.ProxyProtocol != nil {
+			out = append(out, yaml.MapItem{Key: "ProxyProtocol", Value: plain(reflect.ValueOf(l.ProxyProtocol))})
+		}
+		if l.Streams != nil {
+			out = append(out, yaml.MapItem{Key: "Streams", Value: plain(reflect.ValueOf(l.Streams))})
+		}
 		listeners = append(listeners, append(out, yaml.MapItem{Key: "Services", Value: services}, yaml.MapItem{Key: "Routes", Value: routes}))
 	}
 	return yaml.MapSlice{
