@@ -26,8 +26,7 @@ func (e *Endpoint) prepareStreams() {
 
 func (e *Endpoint) streamOptions(done func()) multiplexed.Options {
 	o := &e.cluster.owner.options
-	limits := o.Limits.WithDefaults()
-	return multiplexed.Options{Sweeper: o.Sweeper, Bytes: limits.Bytes, Fields: limits.Fields, Done: done}
+	return multiplexed.Options{Sweeper: o.Sweeper, Limits: o.Limits, Done: done}
 }
 
 // stream is RoundTrip over HTTP/2: on a stream of a connection that others use too, or, where its PROXY header makes it the

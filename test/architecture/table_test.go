@@ -156,9 +156,18 @@ var table = map[string]row{
 		libraries: []string{"golang.org/x/net/http2"},
 	},
 	"dataplane/http2/client": {
-		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire", "dataplane/http2/wire"},
-		libraries: []string{"golang.org/x/net/http/httpguts", "golang.org/x/net/http2"},
+		imports: []string{
+			"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire", "dataplane/http2/client/*", "dataplane/http2/pool",
+			"dataplane/http2/wire",
+		},
+		libraries: []string{"golang.org/x/net/http2"},
 	},
+	"dataplane/http2/client/chunks": {},
+	"dataplane/http2/client/output": {
+		imports:   []string{"dataplane/exchange", "dataplane/http1/wire"},
+		libraries: []string{"golang.org/x/net/http2"},
+	},
+	"dataplane/http2/pool": {imports: []string{"dataplane/exchange", "dataplane/http1/wire"}},
 	"dataplane/listener": {
 		imports:   []string{"dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix, "github.com/pires/go-proxyproto"},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
 )
 
 // robot starts an endpoint that answers every request with the same head and body, and allocates nothing for it.
@@ -62,7 +63,7 @@ func answer(nc net.Conn) {
 	if _, err := io.ReadFull(nc, make([]byte, len(http2.ClientPreface))); err != nil {
 		return
 	}
-	out := appendFrame(nil, 0, http2.FrameSettings, 0, 0)
+	out := output.AppendFrame(nil, 0, http2.FrameSettings, 0, 0)
 	in, have := make([]byte, 64<<10), 0
 	for {
 		n, err := nc.Read(in[have:])
@@ -71,14 +72,14 @@ func answer(nc net.Conn) {
 		}
 		have += n
 		at := 0
-		for have-at >= frameHead {
-			size := frameHead + int(in[at])<<16 + int(in[at+1])<<8 + int(in[at+2])
+		for have-at >= output.FrameHead {
+			size := output.FrameHead + int(in[at])<<16 + int(in[at+1])<<8 + int(in[at+2])
 			if have-at < size {
 				break
 			}
 			if http2.FrameType(in[at+3]) == http2.FrameHeaders {
 				id := binary.BigEndian.Uint32(in[at+5:])
-				out = appendData(appendHeaders(out, fields, id, false), []byte("ok"), id, true)
+				out = output.AppendData(output.AppendHeaders(out, fields, id, false), []byte("ok"), id, true)
 				fields = again
 			}
 			at += size

@@ -6,15 +6,17 @@ import (
 	"os"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/chunks"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
 )
 
 // A responseBody reads a response's body. It implements exchange.Body.
 type responseBody struct {
 	s      *stream
-	chunk  *chunk // that is being read
-	rest   []byte // of it
-	credit int    // bytes that were read, and that the endpoint was not allowed to send anew yet
-	over   bool   // it has ended, and the trailer is filled in
+	chunk  *chunks.Chunk // that is being read
+	rest   []byte        // of it
+	credit int           // bytes that were read, and that the endpoint was not allowed to send anew yet
+	over   bool          // it has ended, and the trailer is filled in
 	err    error
 }
 
@@ -23,7 +25,7 @@ func (b *responseBody) reset() { b.credit, b.over, b.err = 0, false, nil }
 // drop gives the memory back.
 func (b *responseBody) drop() {
 	if b.chunk != nil {
-		b.chunk.put()
+		b.chunk.Put()
 	}
 	b.chunk, b.rest = nil, nil
 }
@@ -33,12 +35,12 @@ func (b *responseBody) next() {
 	s := b.s
 	c := s.c
 	c.mu.Lock()
-	if k := s.unread.take(); k != nil {
-		b.chunk, b.rest = k, k.b[:k.n]
+	if k := s.unread.Take(); k != nil {
+		b.chunk, b.rest = k, k.Bytes()
 	} else if s.ended {
 		b.over = true
-		if s.trailer.size > 0 {
-			s.trailer.fill(&s.x.Response.Trailer)
+		if s.trailed {
+			s.trailer.Trailer(&s.x.Response.Trailer)
 		}
 	} else if s.err != nil {
 		b.err = s.err
@@ -74,11 +76,11 @@ func (b *responseBody) allow() {
 	s.padding = 0
 	if s.open && !s.ended {
 		s.recv += n
-		c.out.end(appendWindowUpdate(c.out.begin(), s.id, n))
+		c.out.End(output.AppendWindowUpdate(c.out.Begin(), s.id, n))
 	}
 	c.mu.Unlock()
 	b.credit = 0
-	c.out.flush()
+	c.out.Flush()
 }
 
 // Ended implements exchange.Body.

@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	sock "github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/pool"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
 const (
@@ -35,8 +38,6 @@ const (
 	// maxOutlet is how much may wait to be sent before the endpoint has to take some of it: answers to frames beyond it end
 	// the connection.
 	maxOutlet = 1 << 20
-	// maxContinuations bounds the frames of one field block.
-	maxContinuations = 64
 	// maxFree is how many streams a connection keeps for later ones.
 	maxFree = 128
 	// readBuffer is what is read from the socket at once.
@@ -46,17 +47,13 @@ const (
 	pingAfter = 15 * time.Second
 )
 
-// errLeft says that a connection took no new stream. Nothing was sent.
-var errLeft = errors.New("the connection takes no more requests")
-
 // An Error says why a round trip has no response.
 type Error = exchange.Failure
 
 // Options say what connections need of their owner.
 type Options struct {
-	Sweeper *wire.Sweeper
-	Bytes   int // of a response's head, its fields counted as RFC 9113 §6.5.2 has it
-	Fields  int // of a response's head
+	Sweeper *sock.Sweeper
+	Limits  codec.Limits // of response heads, whose bytes are counted as RFC 9113 §6.5.2 has it
 	// Done is called when the exchange of a round trip that had a response is over. It may run on any goroutine.
 	Done func()
 }
@@ -67,28 +64,28 @@ type Conn struct {
 	raw     syscall.RawConn // of the TCP connection; nil where there is none
 	secure  bool
 	options Options
-	gone    func(*Conn) // it takes no new streams, or has one less; no lock is held
-	out     outlet
+	gone    func(pool.Conn) // it may take no new streams; no lock is held
+	out     output.Outlet
 
 	// of the goroutine that reads
-	in        *bufio.Reader
-	framer    *http2.Framer
-	decoder   *hpack.Decoder
-	block     *block
-	blockID   uint32
-	blockEnd  bool // the block ends its stream
-	blockSize int
-	blockLen  int // in frames
+	in       *bufio.Reader
+	framer   *http2.Framer
+	decoder  *wire.Decoder
+	fields   *wire.Fields      // of the block that is being read
+	response exchange.Response // that they are
+	trailer  bool
+	blockID  uint32
+	blockEnd bool // the block ends its stream
 
-	openMu sync.Mutex // streams are opened one after the other: their numbers must leave in order
-	fields []byte     // of the request that is being opened
+	openMu  sync.Mutex // streams are opened one after the other: their numbers must leave in order
+	request []byte     // the fields of the one that is being opened
 
 	lastRead atomic.Int64 // exchange.Nanos
 	nuisance atomic.Int32 // frames since the last sweep that brought nothing
 
 	mu       sync.Mutex
 	peek     func(fd uintptr) // one closure a connection, not one a call
-	peekHead [frameHead]byte
+	peekHead [output.FrameHead]byte
 	peeked   bool
 	streams  map[uint32]*stream
 	free     []*stream
@@ -108,10 +105,11 @@ type Conn struct {
 	err      error  // the connection is dead
 }
 
-// New makes a Conn of a fresh connection, plain TCP or TLS, and starts what runs on it. gone may be nil.
-func New(nc net.Conn, o Options, gone func(*Conn)) *Conn {
+// New makes a Conn of a fresh connection, plain TCP or TLS, and starts what runs on it. gone is called
+// when it may take no new streams any more.
+func New(nc net.Conn, o Options, gone func(pool.Conn)) *Conn {
 	c := &Conn{
-		nc: nc, options: o, gone: gone, streams: make(map[uint32]*stream), block: &block{}, nextID: 1, ready: make(chan struct{}),
+		nc: nc, options: o, gone: gone, streams: make(map[uint32]*stream), fields: &wire.Fields{}, decoder: wire.NewDecoder(), nextID: 1, ready: make(chan struct{}),
 		most: assumedStreams, window: streamWindow, initial: streamWindow, recv: connWindow,
 	}
 	if under, ok := nc.(interface{ NetConn() net.Conn }); ok {
@@ -125,15 +123,13 @@ func New(nc net.Conn, o Options, gone func(*Conn)) *Conn {
 	}
 	c.peek = c.peekAt
 	c.lastRead.Store(int64(exchange.Now()))
-	c.out.init(c.nc, c.drained)
+	c.out.Init(c.nc, c.drained)
 	c.in = bufio.NewReaderSize(c.nc, readBuffer)
 	c.framer = http2.NewFramer(io.Discard, c.in)
 	c.framer.SetReuseFrames()
-	c.framer.SetMaxReadFrameSize(maxFrame)
-	c.decoder = hpack.NewDecoder(4096, func(f hpack.HeaderField) { c.block.add(&f, o.Bytes, o.Fields) })
-	c.decoder.SetMaxStringLength(o.Bytes)
-	c.out.end(c.appendPreface(c.out.begin())) // leaves with the first request
-	go c.out.run()
+	c.framer.SetMaxReadFrameSize(output.MaxFrame)
+	c.out.End(c.appendPreface(c.out.Begin())) // leaves with the first request
+	go c.out.Run()
 	go c.read()
 	return c
 }
@@ -142,20 +138,20 @@ func (c *Conn) appendPreface(b []byte) []byte {
 	b = append(b, http2.ClientPreface...)
 	settings := [...]http2.Setting{
 		{ID: http2.SettingEnablePush, Val: 0},
-		{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.options.Bytes)},
+		{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.options.Limits.WithDefaults().Bytes)},
 	}
-	b = appendFrame(b, 6*len(settings), http2.FrameSettings, 0, 0)
+	b = output.AppendFrame(b, 6*len(settings), http2.FrameSettings, 0, 0)
 	for _, s := range settings {
-		b = appendUint32(append(b, byte(s.ID>>8), byte(s.ID)), s.Val)
+		b = output.AppendUint32(append(b, byte(s.ID>>8), byte(s.ID)), s.Val)
 	}
-	return appendWindowUpdate(b, 0, connWindow-streamWindow)
+	return output.AppendWindowUpdate(b, 0, connWindow-streamWindow)
 }
 
-// reserve takes the right to open a stream, and reports whether there was one.
-func (c *Conn) reserve() bool {
+// Reserve implements pool.Conn.
+func (c *Conn) Reserve() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.leaving || len(c.streams)+c.reserved >= c.most || c.out.waiting() > maxOutlet/2 {
+	if c.leaving || len(c.streams)+c.reserved >= c.most || c.out.Waiting() > maxOutlet/2 {
 		return false
 	}
 	if len(c.streams) == 0 && c.reserved == 0 && c.ending() {
@@ -177,13 +173,13 @@ func (c *Conn) ending() bool {
 }
 
 func (c *Conn) peekAt(fd uintptr) {
-	n, err := wire.Peek(int(fd), c.peekHead[:])
+	n, err := sock.Peek(int(fd), c.peekHead[:])
 	c.peeked = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR ||
-		n == frameHead && !c.secure && http2.FrameType(c.peekHead[3]) == http2.FrameGoAway
+		n == output.FrameHead && !c.secure && http2.FrameType(c.peekHead[3]) == http2.FrameGoAway
 }
 
-// load is how many streams there are.
-func (c *Conn) load() int {
+// Load implements pool.Conn.
+func (c *Conn) Load() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.streams) + c.reserved
@@ -201,8 +197,8 @@ func (c *Conn) read() {
 			c.broken(err)
 			return
 		}
-		if c.in.Buffered() < frameHead {
-			c.out.flush()
+		if c.in.Buffered() < output.FrameHead {
+			c.out.Flush()
 		}
 	}
 }
@@ -239,13 +235,9 @@ func (c *Conn) broken(err error) {
 		c.die(err)
 		return
 	}
-	c.out.end(appendGoAway(c.out.begin(), code))
-	c.out.flush()
+	c.out.End(output.AppendGoAway(c.out.Begin(), code))
+	c.out.Flush()
 	c.die(err)
-}
-
-func appendGoAway(b []byte, code http2.ErrCode) []byte {
-	return appendUint32(appendUint32(appendFrame(b, 8, http2.FrameGoAway, 0, 0), 0), uint32(code))
 }
 
 // handle does what one frame asks for. An error ends the connection.
@@ -270,8 +262,8 @@ func (c *Conn) handle(f http2.Frame) error {
 		if err := c.bother(); err != nil || f.IsAck() {
 			return err
 		}
-		b := appendFrame(c.out.begin(), 8, http2.FramePing, http2.FlagPingAck, 0)
-		c.out.end(append(b, f.Data[:]...))
+		b := output.AppendFrame(c.out.Begin(), 8, http2.FramePing, http2.FlagPingAck, 0)
+		c.out.End(append(b, f.Data[:]...))
 		return nil
 	case *http2.GoAwayFrame:
 		c.goAway(f)
@@ -284,7 +276,7 @@ func (c *Conn) handle(f http2.Frame) error {
 
 // bother counts a frame that brings nothing.
 func (c *Conn) bother() error {
-	if c.nuisance.Add(1) > maxNuisance || c.out.waiting() > maxOutlet {
+	if c.nuisance.Add(1) > maxNuisance || c.out.Waiting() > maxOutlet {
 		return violates(http2.ErrCodeEnhanceYourCalm, "too many frames that bring nothing")
 	}
 	return nil
@@ -324,7 +316,7 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		close(c.ready)
 	}
 	c.wakeBlocked()
-	c.out.end(appendFrame(c.out.begin(), 0, http2.FrameSettings, http2.FlagSettingsAck, 0))
+	c.out.End(output.AppendFrame(c.out.Begin(), 0, http2.FrameSettings, http2.FlagSettingsAck, 0))
 	return nil
 }
 
@@ -418,21 +410,19 @@ func (c *Conn) change() {
 	if over {
 		c.shut()
 	}
-	if c.gone != nil {
-		c.gone(c)
-	}
+	c.gone(c)
 }
 
-// retire lets the connection end when its streams have.
-func (c *Conn) retire() {
+// Retire implements pool.Conn.
+func (c *Conn) Retire() {
 	c.mu.Lock()
 	c.leaving = true
 	c.mu.Unlock()
 	c.change()
 }
 
-// once lets no more streams be opened than are reserved.
-func (c *Conn) once() {
+// Once implements pool.Conn.
+func (c *Conn) Once() {
 	c.mu.Lock()
 	c.leaving = true
 	c.mu.Unlock()
@@ -440,11 +430,8 @@ func (c *Conn) once() {
 
 // shut ends a connection that nothing runs on.
 func (c *Conn) shut() {
-	c.out.end(appendGoAway(c.out.begin(), http2.ErrCodeNo))
-	c.out.mu.Lock()
-	c.out.closing = true
-	c.out.mu.Unlock()
-	c.out.flush()
+	c.out.End(output.AppendGoAway(c.out.Begin(), http2.ErrCodeNo))
+	c.out.Finish()
 	c.end(net.ErrClosed, true)
 }
 
@@ -470,13 +457,25 @@ func (c *Conn) end(err error, polite bool) {
 	}
 	c.free = nil
 	c.mu.Unlock()
-	close(c.out.quit)
-	if !polite || c.out.raw != nil {
+	c.out.Close()
+	if !polite || c.out.Direct() {
 		_ = c.under().Close()
 	}
-	if c.gone != nil {
-		c.gone(c)
-	}
+	c.gone(c)
+}
+
+// Leaving implements pool.Conn.
+func (c *Conn) Leaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaving
+}
+
+// Ended implements pool.Conn.
+func (c *Conn) Ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err != nil
 }
 
 // under is the connection below TLS, which can be closed without writing to it.
@@ -490,9 +489,9 @@ func (c *Conn) under() net.Conn {
 // Close ends the connection at once, and everything on it.
 func (c *Conn) Close() { c.die(net.ErrClosed) }
 
-// sweep is called once a second. It ends a connection that has had nothing to do for so many seconds, or whose endpoint
-// does not answer.
-func (c *Conn) sweep(now exchange.Nanos, most uint32) {
+// Sweep implements pool.Conn. It ends a connection that has had nothing to do for so many seconds, or whose endpoint does
+// not answer.
+func (c *Conn) Sweep(now exchange.Nanos, most uint32) {
 	c.nuisance.Store(0)
 	c.mu.Lock()
 	silent := now - exchange.Nanos(c.lastRead.Load())
@@ -520,8 +519,8 @@ func (c *Conn) sweep(now exchange.Nanos, most uint32) {
 	case over:
 		c.shut()
 	case ping:
-		b := appendFrame(c.out.begin(), 8, http2.FramePing, 0, 0)
-		c.out.end(append(b, "liveness"...))
-		c.out.flush()
+		b := output.AppendFrame(c.out.Begin(), 8, http2.FramePing, 0, 0)
+		c.out.End(append(b, "liveness"...))
+		c.out.Flush()
 	}
 }

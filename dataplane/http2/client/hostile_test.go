@@ -10,6 +10,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
 )
 
 // What makes a head malformed is never passed on, and never taken for a response without it.
@@ -61,10 +62,10 @@ func TestMalformedHeads(t *testing.T) {
 					if c.name == "an empty name" {
 						block = append(p.block(":status: 200"), 0, 0, 1, 'y')
 					}
-					n := min(len(block), maxFrame)
+					n := min(len(block), output.MaxFrame)
 					_ = p.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:n], EndHeaders: n == len(block), EndStream: c.end})
 					for block = block[n:]; len(block) > 0; block = block[n:] {
-						n = min(len(block), maxFrame)
+						n = min(len(block), output.MaxFrame)
 						_ = p.framer.WriteContinuation(id, n == len(block), block[:n])
 					}
 				}
@@ -151,7 +152,7 @@ func TestBodiesThatAreNotAsAnnounced(t *testing.T) {
 		{"more than allowed", func(p *peer, id uint32) {
 			p.headers(id, false, ":status: 200")
 			for range 5 { // nothing of it is read meanwhile
-				p.data(id, false, strings.Repeat("x", maxFrame))
+				p.data(id, false, strings.Repeat("x", output.MaxFrame))
 			}
 		}, "", false},
 	} {
@@ -221,7 +222,7 @@ func TestConnectionsThatBreakTheRules(t *testing.T) {
 			_ = p.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31})
 		}},
 		{"a frame that is too large", func(p *peer, id uint32) {
-			_ = p.framer.WriteRawFrame(http2.FrameData, 0, id, make([]byte, maxFrame+1))
+			_ = p.framer.WriteRawFrame(http2.FrameData, 0, id, make([]byte, output.MaxFrame+1))
 		}},
 		{"pings without end", func(p *peer, _ uint32) {
 			for range 3 * maxNuisance {
@@ -297,6 +298,9 @@ func TestTooManyInterimResponses(t *testing.T) {
 	x, _ := request(exchange.GET, "/")
 	failure(t, pool.RoundTrip(x, in(patience)), exchange.UpstreamProtocol)
 }
+
+// maxRefused is that of package pool.
+const maxRefused = 3
 
 // Only what the endpoint says it did not look at may be sent again, if it must not be sent twice.
 func TestWhatWasNotSent(t *testing.T) {
@@ -433,22 +437,20 @@ func TestLiveness(t *testing.T) {
 	go func() { failed <- pool.RoundTrip(x, Try{}) }()
 	var conn *Conn
 	for end := time.Now().Add(patience); conn == nil && time.Now().Before(end); {
-		pool.mu.Lock()
-		if len(pool.conns) == 1 && pool.conns[0].load() == 1 {
-			conn = pool.conns[0]
+		if conns := pool.Conns(); len(conns) == 1 && conns[0].Load() == 1 {
+			conn = conns[0].(*Conn)
 		}
-		pool.mu.Unlock()
 	}
 	now := exchange.Now() + exchange.Nanos(pingAfter) + exchange.Nanos(time.Hour)
-	conn.sweep(now, 60)
+	conn.Sweep(now, 60)
 	<-pinged
-	conn.sweep(now+exchange.Nanos(pingAfter)-1, 60)
+	conn.Sweep(now+exchange.Nanos(pingAfter)-1, 60)
 	select {
 	case err := <-failed:
 		t.Fatalf("too early: %v", err)
 	default:
 	}
-	conn.sweep(now+exchange.Nanos(pingAfter), 60)
+	conn.Sweep(now+exchange.Nanos(pingAfter), 60)
 	failure(t, <-failed, exchange.UpstreamReset)
 }
 

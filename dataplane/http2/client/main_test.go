@@ -44,7 +44,7 @@ func sweeper(t testing.TB) *wire.Sweeper {
 }
 
 func options(t testing.TB) Options {
-	return Options{Sweeper: sweeper(t), Bytes: 64 << 10, Fields: 128}
+	return Options{Sweeper: sweeper(t)}
 }
 
 // serve starts a server of net/http that speaks HTTP/2 without TLS, and returns a pool of connections to it.
@@ -276,8 +276,8 @@ func scripted(t testing.TB, script func(*peer)) *Pool {
 	t.Cleanup(func() {
 		p.Close()
 		_ = l.Close()
-		for _, c := range p.conns {
-			c.Close()
+		for _, c := range p.Conns() {
+			c.(*Conn).Close()
 		}
 		running.Wait()
 	})

@@ -4,6 +4,8 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
 // maxInterim bounds the 1xx responses in front of one final response.
@@ -21,32 +23,27 @@ func (c *Conn) headers(f *http2.HeadersFrame) error {
 	if !settled {
 		return violates(http2.ErrCodeProtocol, "the endpoint began without its settings")
 	}
-	c.block.reset(trailer)
-	c.blockID, c.blockEnd, c.blockSize, c.blockLen = f.StreamID, f.StreamEnded(), 0, 0
+	kind := wire.ResponseHead
+	if trailer {
+		kind = wire.ResponseTrailer
+	}
+	c.trailer, c.blockID, c.blockEnd = trailer, f.StreamID, f.StreamEnded()
+	c.decoder.Begin(c.fields, kind, c.options.Limits)
 	return c.fragment(f.HeaderBlockFragment(), f.HeadersEnded())
 }
 
 // fragment takes a part of a field block. It is decoded also where nobody wants it, because the next one builds on it.
 func (c *Conn) fragment(p []byte, last bool) error {
-	c.blockSize += len(p)
-	c.blockLen++
-	if c.blockSize > c.options.Bytes+maxFrame || c.blockLen > maxContinuations {
-		return violates(http2.ErrCodeEnhanceYourCalm, "a block of fields is too large")
+	if err := c.decoder.Write(p); err != nil || !last {
+		return err
 	}
-	if _, err := c.decoder.Write(p); err != nil {
-		return violates(http2.ErrCodeCompression, "a block of fields cannot be decoded")
+	if err := c.decoder.End(); err != nil {
+		return err
 	}
-	if !last {
-		return nil
-	}
-	if err := c.decoder.Close(); err != nil {
-		return violates(http2.ErrCodeCompression, "a block of fields cannot be decoded")
-	}
-	c.block.close()
 	c.mu.Lock()
 	s := c.streams[c.blockID]
 	if s != nil {
-		s.takeBlock()
+		s.takeFields()
 	}
 	c.mu.Unlock()
 	if s == nil {
@@ -55,40 +52,58 @@ func (c *Conn) fragment(p []byte, last bool) error {
 	return nil
 }
 
-// takeBlock takes the block that was read last. The caller holds c.mu.
-func (s *stream) takeBlock() {
+// takeFields takes the block that was read last. The caller holds c.mu.
+func (s *stream) takeFields() {
 	c := s.c
-	b, end := c.block, c.blockEnd
-	switch {
-	case s.ended:
+	if s.ended {
 		s.abort(http2.ErrCodeStreamClosed, "fields behind its end")
-	case b.bad != "":
-		s.abort(http2.ErrCodeProtocol, b.bad)
-	case s.answered:
-		if !end {
+		return
+	}
+	if s.answered {
+		fault := c.fields.Fault()
+		switch {
+		case fault != nil:
+			s.abort(http2.ErrCodeProtocol, fault.Detail)
+		case !c.blockEnd:
 			s.abort(http2.ErrCodeProtocol, "a trailer that does not end it")
-			return
+		default:
+			s.trailer, c.fields = c.fields, s.trailer
+			s.trailed = true
+			s.end()
+			s.signal()
 		}
-		s.trailer, c.block = c.block, s.trailer
-		s.end()
-	case b.status < 200:
-		if s.interims++; b.status == 101 || end || s.interims > maxInterim {
+		return
+	}
+	r := &c.response
+	fault := c.fields.Response(r, s.method, c.blockEnd)
+	switch {
+	case fault != nil:
+		s.abort(http2.ErrCodeProtocol, fault.Detail)
+		return
+	case r.Status < 200:
+		if s.interims++; c.blockEnd || s.interims > maxInterim {
 			s.abort(http2.ErrCodeProtocol, "an interim response that is not valid")
 			return
 		}
-		s.interim = append(s.interim, b.clone())
-	case end && b.length > 0 && exchange.HasBody(s.method, b.status):
-		s.abort(http2.ErrCodeProtocol, "a body is announced that does not follow")
-	default:
-		s.head, c.block = c.block, s.head
-		s.answered = true
-		s.length = b.length
-		s.bodiless = !exchange.HasBody(s.method, b.status)
-		if s.webSocket && b.status/100 == 2 {
-			s.length, s.bodiless = -1, false
+		h := new(exchange.Header)
+		for i := range r.Header.Len() {
+			if _, name, value, ok := r.Header.At(i); ok {
+				h.AddBytes(name, value)
+			}
 		}
-		if end {
-			s.end()
+		s.interim = append(s.interim, interim{r.Status, h})
+	default:
+		s.head, c.fields = c.fields, s.head
+		s.response, c.response = c.response, s.response
+		s.answered = true
+		s.bodiless = !exchange.HasBody(s.method, s.response.Status)
+		s.length = s.response.ContentLength
+		if s.webSocket && s.response.Status/100 == 2 {
+			s.length = -1
+		}
+		if c.blockEnd {
+			s.ended = true
+			s.closed()
 		}
 	}
 	s.signal()
@@ -116,7 +131,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 		return violates(http2.ErrCodeFlowControl, "more was sent than allowed")
 	}
 	if c.recv < connWindow/2 {
-		c.out.end(appendWindowUpdate(c.out.begin(), 0, connWindow-c.recv))
+		c.out.End(output.AppendWindowUpdate(c.out.Begin(), 0, connWindow-c.recv))
 		c.recv = connWindow
 	}
 	p := f.Data()
@@ -139,7 +154,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	case len(p) > 0 && s.bodiless, s.length >= 0 && s.received > s.length && !s.bodiless:
 		s.abort(http2.ErrCodeProtocol, "its body is longer than announced")
 	default:
-		s.unread.add(p)
+		s.unread.Add(p)
 		s.padding += size - len(p)
 		if f.StreamEnded() {
 			s.end()

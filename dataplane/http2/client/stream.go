@@ -10,24 +10,27 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	sock "github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/chunks"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/pool"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/wire"
 )
 
 // expectPatience is how long an endpoint may be silent about a request that expects 100 Continue, until the client is told
 // to go on (RFC 9110 §10.1.1).
 const expectPatience = time.Second
 
-// A Try bounds one round trip.
-type Try struct {
-	Connect  time.Duration  // to open a connection; 0: no limit
-	Deadline exchange.Nanos // for the final response's head; 0: none
-	Idle     time.Duration  // between bytes of either body; 0: no limit
+// An interim is a 1xx response.
+type interim struct {
+	status int
+	header *exchange.Header
 }
 
 // A stream carries one exchange. Its memory is used again when that is over.
 type stream struct {
 	c         *Conn
-	timer     wire.Timer
+	timer     sock.Timer
 	wake      chan struct{} // something has changed, or the time is over
 	x         *exchange.Exchange
 	try       Try
@@ -48,13 +51,15 @@ type stream struct {
 	bodiless bool // the response has no body, whatever it says
 	blocked  bool // the upload waits for a window
 	err      *Error
-	interim  []*block
+	interim  []interim
 	interims int
-	head     *block
-	trailer  *block
+	head     *wire.Fields // of response, which lies in it
+	response exchange.Response
+	trailer  *wire.Fields
+	trailed  bool  // there is a trailer
 	length   int64 // that was announced; -1: none
 	received int64
-	unread   chunks
+	unread   chunks.Queue
 	recv     int // what the endpoint may send
 	padding  int // that came with what may be sent
 	window   int // what may be sent
@@ -71,7 +76,7 @@ func (c *Conn) take(x *exchange.Exchange, t Try) *stream {
 	}
 	c.mu.Unlock()
 	if s == nil {
-		s = &stream{c: c, wake: make(chan struct{}, 1), head: &block{}, trailer: &block{}}
+		s = &stream{c: c, wake: make(chan struct{}, 1), head: &wire.Fields{}, trailer: &wire.Fields{}}
 		s.timer.Owner = s
 		s.upload.init(s)
 		s.body.s = s
@@ -83,15 +88,24 @@ func (c *Conn) take(x *exchange.Exchange, t Try) *stream {
 	return s
 }
 
+// maxKept is how much memory a stream keeps for the fields of the next response.
+const maxKept = 8 << 10
+
 // recycle keeps a stream that is over for another exchange. The caller holds c.mu.
 func (s *stream) recycle() {
 	c := s.c
-	s.unread.drop()
+	s.unread.Drop()
 	s.x, s.err, s.interim = nil, nil, nil
 	s.answered, s.ended, s.sent, s.bodiless, s.blocked = false, false, false, false, false
 	s.interims, s.received, s.length, s.padding = 0, 0, -1, 0
-	s.head.reset(false)
-	s.trailer.reset(true)
+	s.trailed = false
+	s.response.Header.Reset(nil)
+	if s.head.Memory() > maxKept {
+		s.head = &wire.Fields{}
+	}
+	if s.trailer.Memory() > maxKept {
+		s.trailer = &wire.Fields{}
+	}
 	if c.err != nil || len(c.free) == maxFree {
 		c.options.Sweeper.Remove(&s.timer)
 		return
@@ -107,7 +121,7 @@ func (s *stream) signal() {
 	}
 }
 
-// Wake implements wire.Sleeper.
+// Wake implements sock.Sleeper.
 func (s *stream) Wake() {
 	s.signal()
 	s.upload.signal()
@@ -144,7 +158,7 @@ func (s *stream) leave() {
 // abort ends the stream for what the endpoint did on it. The caller holds c.mu.
 func (s *stream) abort(code http2.ErrCode, text string) {
 	c := s.c
-	c.out.end(appendReset(c.out.begin(), s.id, code))
+	c.out.End(output.AppendReset(c.out.Begin(), s.id, code))
 	s.fail(&Error{Reason: exchange.UpstreamProtocol, Sent: true, Err: errors.New("HTTP/2: " + text)})
 }
 
@@ -157,10 +171,10 @@ func (s *stream) wasReset(code http2.ErrCode) {
 }
 
 // RoundTrip sends x.Request on a stream that was reserved, and fills in x.Response, whose Stream must be released. On an
-// error, which is an *Error or errLeft, there is no response, and nothing of the exchange is in use any more.
+// error, which is an *Error or pool.ErrLeft, there is no response, and nothing of the exchange is in use any more.
 func (c *Conn) RoundTrip(x *exchange.Exchange, t Try) error {
 	s := c.take(x, t)
-	if client, ok := x.Downstream.(wire.Client); ok {
+	if client, ok := x.Downstream.(sock.Client); ok {
 		client.Attach(&s.timer)
 		if client.Aborted() { // before it could know whom to wake
 			s.signal()
@@ -208,7 +222,7 @@ func (s *stream) begin() (*Error, error) {
 		c.mu.Unlock()
 		c.openMu.Unlock()
 		c.change()
-		return nil, errLeft
+		return nil, pool.ErrLeft
 	}
 	s.id = c.nextID
 	c.nextID += 2
@@ -216,7 +230,7 @@ func (s *stream) begin() (*Error, error) {
 		c.leaving = true
 	}
 	s.window, s.recv = c.initial, streamWindow
-	n := max(0, min(len(at), s.window, c.window, maxFrame))
+	n := max(0, min(len(at), s.window, c.window, output.MaxFrame))
 	s.window -= n
 	c.window -= n
 	whole := r.Body != nil && r.ContentLength >= 0 && int64(n) == r.ContentLength
@@ -225,18 +239,18 @@ func (s *stream) begin() (*Error, error) {
 	s.open = true
 	c.streams[s.id] = s
 	c.mu.Unlock()
-	c.fields = c.fields[:0]
+	c.request = c.request[:0]
 	if s.id == 1 {
-		c.fields = append(c.fields, noTable)
+		c.request = append(c.request, output.NoTable)
 	}
-	c.fields = appendRequest(c.fields, r, c.secure, s.webSocket)
-	b := appendHeaders(c.out.begin(), c.fields, s.id, end && n == 0)
+	c.request = output.AppendRequest(c.request, r, c.secure, s.webSocket)
+	b := output.AppendHeaders(c.out.Begin(), c.request, s.id, end && n == 0)
 	if n > 0 {
-		b = appendData(b, at[:n], s.id, end)
+		b = output.AppendData(b, at[:n], s.id, end)
 	}
-	c.out.end(b)
+	c.out.End(b)
 	c.openMu.Unlock()
-	c.out.flush()
+	c.out.Flush()
 	switch {
 	case end:
 		s.whole = n
@@ -268,7 +282,7 @@ func (c *Conn) release() {
 // awaitSettings waits until it is known whether the endpoint takes WebSockets (RFC 8441 §3).
 func (s *stream) awaitSettings() *Error {
 	c := s.c
-	c.out.flush()
+	c.out.Flush()
 	for {
 		select {
 		case <-c.ready:
@@ -296,16 +310,16 @@ func (s *stream) await() *Error {
 	for {
 		c := s.c
 		c.mu.Lock()
-		var interim *block
+		var early interim
 		if len(s.interim) > 0 {
-			interim = s.interim[0]
+			early = s.interim[0]
 			s.interim = s.interim[1:]
 		}
 		answered, err := s.answered, s.err
 		c.mu.Unlock()
 		switch {
-		case interim != nil:
-			s.passInterim(interim)
+		case early.status != 0:
+			s.passInterim(early)
 			continue
 		case answered:
 			return nil
@@ -341,7 +355,7 @@ func (s *stream) interrupted() *Error {
 
 // aborted reports whether the client's connection was cut off, so that the exchange is for nobody.
 func (s *stream) aborted() bool {
-	client, ok := s.x.Downstream.(wire.Client)
+	client, ok := s.x.Downstream.(sock.Client)
 	return ok && client.Aborted()
 }
 
@@ -356,16 +370,14 @@ func (s *stream) failBody(err error, sent bool) *Error {
 }
 
 // passInterim passes a 1xx response on. 100 is passed only to who asked for it.
-func (s *stream) passInterim(b *block) {
-	if b.status == 100 {
+func (s *stream) passInterim(i interim) {
+	if i.status == 100 {
 		s.goOn()
 		return
 	}
-	var h exchange.Header
-	b.fill(&h)
-	h.DelID(exchange.ContentLength)
-	h.DelID(exchange.Trailer)
-	_ = s.x.Downstream.Interim(s.x, b.status, &h) // a client that is gone is noticed by the response itself
+	i.header.DelID(exchange.ContentLength)
+	i.header.DelID(exchange.Trailer)
+	_ = s.x.Downstream.Interim(s.x, i.status, i.header) // a client that is gone is noticed by the response itself
 }
 
 // goOn tells a client that expects it to send the body, and starts to upload it.
@@ -384,12 +396,11 @@ func (s *stream) respond() {
 	if s.whole > 0 {
 		s.x.Request.Body.Skip(s.whole)
 	}
-	r, b := &s.x.Response, s.head
+	r := &s.x.Response
 	s.early = !s.upload.sending()
-	b.fill(&r.Header)
-	r.Status, r.Protocol, r.Stream = b.status, exchange.HTTP2, s
-	r.Reason = nil
-	r.ContentLength = b.length
+	r.Header, s.response.Header = s.response.Header, r.Header
+	r.Status, r.Protocol, r.Stream = s.response.Status, exchange.HTTP2, s
+	r.Reason, r.ContentLength = nil, s.response.ContentLength
 	r.Close = s.early && r.Status >= 300 && s.x.Request.Protocol != exchange.HTTP2
 	s.x.Record.UpstreamStatus = r.Status
 	if s.webSocket && r.Status/100 == 2 {
@@ -398,7 +409,7 @@ func (s *stream) respond() {
 	}
 	s.body.reset()
 	s.c.mu.Lock()
-	none := s.bodiless || s.ended && s.received == 0 && s.trailer.size == 0
+	none := s.bodiless || s.ended && s.received == 0 && !s.trailed
 	s.c.mu.Unlock()
 	switch {
 	case r.Status == 204:
@@ -425,7 +436,7 @@ func (s *stream) Release() {
 // finish ends the exchange: what is not over of the stream is reset.
 func (s *stream) finish(failed bool) {
 	s.upload.stop(s.x, failed)
-	if client, ok := s.x.Downstream.(wire.Client); ok {
+	if client, ok := s.x.Downstream.(sock.Client); ok {
 		client.Attach(nil)
 	}
 	s.timer.Set(0)
@@ -434,14 +445,14 @@ func (s *stream) finish(failed bool) {
 	c.mu.Lock()
 	if s.open {
 		if !s.ended || !s.sent {
-			c.out.end(appendReset(c.out.begin(), s.id, http2.ErrCodeCancel))
+			c.out.End(output.AppendReset(c.out.Begin(), s.id, http2.ErrCodeCancel))
 		}
 		s.leave()
 	}
 	leaving := c.leaving
 	s.recycle()
 	c.mu.Unlock()
-	c.out.flush()
+	c.out.Flush()
 	if leaving {
 		c.change()
 	}

@@ -10,12 +10,11 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
 )
 
-const (
-	webSocketKey  = "Sec-WebSocket-Key"
-	webSocketGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-)
+// webSocketGUID is what the accepting side proves with that it has understood (RFC 6455 §1.3).
+const webSocketGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // A tunnel is a stream after its endpoint took an extended CONNECT (RFC 8441). It implements exchange.Tunnel.
 type tunnel struct {
@@ -31,7 +30,7 @@ func (t *tunnel) begin(r *exchange.Response) {
 	r.Status, r.ContentLength, r.Body, r.Tunnel = 101, 0, nil, t
 	s.x.Record.UpstreamStatus = 101
 	r.Header.AddIDString(exchange.Upgrade, "websocket")
-	if key, ok := s.x.Request.Header.Get(webSocketKey); ok {
+	if key, ok := s.x.Request.Header.Get(output.WebSocketKey); ok {
 		sum := sha1.Sum(append(append(make([]byte, 0, 64), key...), webSocketGUID...)) //nolint:gosec // as above
 		r.Header.Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
 	}
@@ -74,8 +73,8 @@ func (t *tunnel) Write(p []byte) (int, error) {
 			c.mu.Unlock()
 			return at, net.ErrClosed
 		}
-		n := min(len(p)-at, s.window, c.window, maxFrame)
-		if n <= 0 || c.out.waiting() >= maxUnsent {
+		n := min(len(p)-at, s.window, c.window, output.MaxFrame)
+		if n <= 0 || c.out.Waiting() >= maxUnsent {
 			s.blocked = true
 			c.mu.Unlock()
 			if t.overdue() {
@@ -87,8 +86,8 @@ func (t *tunnel) Write(p []byte) (int, error) {
 		s.window -= n
 		c.window -= n
 		c.mu.Unlock()
-		c.out.end(appendData(c.out.begin(), p[at:at+n], s.id, false))
-		c.out.flush()
+		c.out.End(output.AppendData(c.out.Begin(), p[at:at+n], s.id, false))
+		c.out.Flush()
 		at += n
 	}
 	return len(p), nil
@@ -105,9 +104,9 @@ func (t *tunnel) CloseWrite() error {
 	}
 	s.sent = true
 	s.closed()
-	c.out.end(appendData(c.out.begin(), nil, s.id, true))
+	c.out.End(output.AppendData(c.out.Begin(), nil, s.id, true))
 	c.mu.Unlock()
-	c.out.flush()
+	c.out.Flush()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http2/client/output"
 )
 
 // errUpstreamWrite says that the endpoint takes no more of the body. Its response may still come.
@@ -113,15 +114,15 @@ func (u *upload) write(p []byte, end bool, trailer *exchange.Header) error {
 	c := u.s.c
 	var fields []byte
 	if end && trailer.Len() > 0 {
-		fields = appendTrailer(nil, trailer)
+		fields = output.AppendTrailer(nil, trailer)
 	}
 	for len(p) > 0 {
 		n, err := u.allowed(len(p), end && len(fields) == 0)
 		if err != nil {
 			return err
 		}
-		c.out.end(appendData(c.out.begin(), p[:n], u.s.id, end && n == len(p) && len(fields) == 0))
-		c.out.flush()
+		c.out.End(output.AppendData(c.out.Begin(), p[:n], u.s.id, end && n == len(p) && len(fields) == 0))
+		c.out.Flush()
 		if p = p[n:]; len(p) == 0 && end && len(fields) == 0 {
 			return nil
 		}
@@ -138,11 +139,11 @@ func (u *upload) write(p []byte, end bool, trailer *exchange.Header) error {
 		return errUpstreamWrite
 	}
 	if len(fields) > 0 {
-		c.out.end(appendHeaders(c.out.begin(), fields, u.s.id, true))
+		c.out.End(output.AppendHeaders(c.out.Begin(), fields, u.s.id, true))
 	} else {
-		c.out.end(appendData(c.out.begin(), nil, u.s.id, true))
+		c.out.End(output.AppendData(c.out.Begin(), nil, u.s.id, true))
 	}
-	c.out.flush()
+	c.out.Flush()
 	return nil
 }
 
@@ -156,8 +157,8 @@ func (u *upload) allowed(n int, last bool) (int, error) {
 			c.mu.Unlock()
 			return 0, errUpstreamWrite
 		}
-		k := min(n, s.window, c.window, maxFrame)
-		if k > 0 && c.out.waiting() < maxUnsent {
+		k := min(n, s.window, c.window, output.MaxFrame)
+		if k > 0 && c.out.Waiting() < maxUnsent {
 			s.window -= k
 			c.window -= k
 			s.sent = last && k == n

@@ -1,4 +1,4 @@
-package client
+package pool
 
 import (
 	"context"
@@ -49,10 +49,10 @@ func (w *waiter) Wake() {
 // over says why there is nothing to wait for any more.
 func (w *waiter) over(x *exchange.Exchange, t Try) error {
 	if client, ok := x.Downstream.(wire.Client); ok && client.Aborted() {
-		return &Error{Reason: exchange.ClientReset, Err: net.ErrClosed}
+		return &exchange.Failure{Reason: exchange.ClientReset, Err: net.ErrClosed}
 	}
 	if t.Deadline != 0 && exchange.Now() >= t.Deadline {
-		return &Error{Reason: exchange.UpstreamTimeout, Err: context.DeadlineExceeded}
+		return &exchange.Failure{Reason: exchange.UpstreamTimeout, Err: context.DeadlineExceeded}
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package client
+package output
 
 import (
 	"net"
@@ -16,11 +16,11 @@ const (
 	outletKeep = 64 << 10
 )
 
-// An outlet is what leaves on one connection. Frames are appended to what waits; whoever finds nobody sending sends all of
+// An Outlet is what leaves on one connection. Frames are appended to what waits; whoever finds nobody sending sends all of
 // it, without waiting for the socket. What the socket does not take is left to a goroutine that waits for it.
 //
 // Over TLS that goroutine sends everything: a write that is cut short could not be gone on with.
-type outlet struct {
+type Outlet struct {
 	nc      net.Conn
 	raw     syscall.RawConn // of plain TCP; nil: the goroutine sends everything
 	drained func(error)     // what waited for the socket has left, or there was an error; no lock is held
@@ -40,7 +40,9 @@ type outlet struct {
 	err     error
 }
 
-func (o *outlet) init(nc net.Conn, drained func(error)) {
+// Init makes o the outlet of a connection. drained is called, with no lock held, when what waited for the socket has left, or
+// there was an error.
+func (o *Outlet) Init(nc net.Conn, drained func(error)) {
 	o.nc, o.drained = nc, drained
 	o.kick, o.quit = make(chan struct{}, 1), make(chan struct{})
 	o.step = func(fd uintptr) { o.n, o.errno = wire.Send(int(fd), o.batch) }
@@ -51,26 +53,27 @@ func (o *outlet) init(nc net.Conn, drained func(error)) {
 	}
 }
 
-// begin returns what waits, for the caller to append frames to; end takes it back.
-func (o *outlet) begin() []byte {
+// Begin returns what waits, for the caller to append frames to; End takes it back.
+func (o *Outlet) Begin() []byte {
 	o.mu.Lock()
 	return o.pending
 }
 
-func (o *outlet) end(pending []byte) {
+// End takes back what Begin returned.
+func (o *Outlet) End(pending []byte) {
 	o.pending = pending
 	o.mu.Unlock()
 }
 
-// waiting returns how many bytes wait.
-func (o *outlet) waiting() int {
+// Waiting returns how many bytes wait.
+func (o *Outlet) Waiting() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.pending)
 }
 
-// flush sends what waits, unless somebody does already, who then takes it along.
-func (o *outlet) flush() {
+// Flush sends what waits, unless somebody does already, who then takes it along.
+func (o *Outlet) Flush() {
 	o.mu.Lock()
 	if o.busy || o.err != nil {
 		o.mu.Unlock()
@@ -111,14 +114,14 @@ func (o *outlet) flush() {
 }
 
 // keep keeps the memory of a batch that has left. The caller holds o.mu.
-func (o *outlet) keep(batch []byte) {
+func (o *Outlet) keep(batch []byte) {
 	if cap(batch) <= outletKeep {
 		o.spare = batch[:0]
 	}
 }
 
-// run waits for the socket where others do not, until the outlet is closed.
-func (o *outlet) run() {
+// Run waits for the socket where others do not, until the outlet is closed.
+func (o *Outlet) Run() {
 	for {
 		select {
 		case <-o.quit:
@@ -146,11 +149,25 @@ func (o *outlet) run() {
 	}
 }
 
+// Direct reports whether the socket is written to without that goroutine.
+func (o *Outlet) Direct() bool { return o.raw != nil }
+
+// Finish lets what waits leave before Close.
+func (o *Outlet) Finish() {
+	o.mu.Lock()
+	o.closing = true
+	o.mu.Unlock()
+	o.Flush()
+}
+
+// Close ends Run. Over TLS, behind Finish, that closes the connection, and tells its peer so. It is called once.
+func (o *Outlet) Close() { close(o.quit) }
+
 // leaveTime bounds how long saying good-bye over TLS may take.
 const leaveTime = time.Second
 
 // leave sends what waits and closes the connection. Over TLS nobody else writes.
-func (o *outlet) leave() {
+func (o *Outlet) leave() {
 	o.mu.Lock()
 	last, polite := o.pending, o.closing && o.err == nil
 	o.pending = nil

@@ -1,4 +1,4 @@
-package client
+package output
 
 import (
 	"strconv"
@@ -8,50 +8,55 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 )
 
-// maxFrame is the most that one frame carries, in either direction (RFC 9113 §4.2): every endpoint takes it.
-const maxFrame = 16 << 10
+// MaxFrame is the most that one frame carries, in either direction (RFC 9113 §4.2): every endpoint takes it.
+const MaxFrame = 16 << 10
 
-const frameHead = 9
+// FrameHead is how many bytes a frame begins with.
+const FrameHead = 9
 
-// appendFrame appends the head of a frame (RFC 9113 §4.1).
-func appendFrame(b []byte, length int, kind http2.FrameType, flags http2.Flags, id uint32) []byte {
+// AppendFrame appends the head of a frame (RFC 9113 §4.1).
+func AppendFrame(b []byte, length int, kind http2.FrameType, flags http2.Flags, id uint32) []byte {
 	return append(b, byte(length>>16), byte(length>>8), byte(length), byte(kind), byte(flags),
 		byte(id>>24)&0x7f, byte(id>>16), byte(id>>8), byte(id))
 }
 
-func appendUint32(b []byte, v uint32) []byte {
+// AppendUint32 appends a number in the byte order of networks.
+func AppendUint32(b []byte, v uint32) []byte {
 	return append(b, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
-func appendWindowUpdate(b []byte, id uint32, n int) []byte {
-	return appendUint32(appendFrame(b, 4, http2.FrameWindowUpdate, 0, id), uint32(n))
+// AppendWindowUpdate appends WINDOW_UPDATE; id 0 is the connection.
+func AppendWindowUpdate(b []byte, id uint32, n int) []byte {
+	return AppendUint32(AppendFrame(b, 4, http2.FrameWindowUpdate, 0, id), uint32(n))
 }
 
-func appendReset(b []byte, id uint32, code http2.ErrCode) []byte {
-	return appendUint32(appendFrame(b, 4, http2.FrameRSTStream, 0, id), uint32(code))
+// AppendReset appends RST_STREAM.
+func AppendReset(b []byte, id uint32, code http2.ErrCode) []byte {
+	return AppendUint32(AppendFrame(b, 4, http2.FrameRSTStream, 0, id), uint32(code))
 }
 
-func appendData(b, data []byte, id uint32, end bool) []byte {
+// AppendData appends DATA; end ends the stream.
+func AppendData(b, data []byte, id uint32, end bool) []byte {
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagDataEndStream
 	}
-	return append(appendFrame(b, len(data), http2.FrameData, flags, id), data...)
+	return append(AppendFrame(b, len(data), http2.FrameData, flags, id), data...)
 }
 
-// appendHeaders appends a field block as HEADERS, and CONTINUATION where it is larger than a frame.
-func appendHeaders(b, block []byte, id uint32, end bool) []byte {
+// AppendHeaders appends a field block as HEADERS, and CONTINUATION where it is larger than a frame.
+func AppendHeaders(b, block []byte, id uint32, end bool) []byte {
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagHeadersEndStream
 	}
 	kind := http2.FrameHeaders
 	for {
-		n := min(len(block), maxFrame)
+		n := min(len(block), MaxFrame)
 		if n == len(block) {
 			flags |= http2.FlagHeadersEndHeaders
 		}
-		b = append(appendFrame(b, n, kind, flags, id), block[:n]...)
+		b = append(AppendFrame(b, n, kind, flags, id), block[:n]...)
 		if block = block[n:]; len(block) == 0 {
 			return b
 		}
@@ -101,9 +106,9 @@ func staticName(id exchange.ID) int {
 	return 0
 }
 
-// noTable tells the endpoint's decoder that its dynamic table is not used (RFC 7541 §6.3). Fields are written out each time:
+// NoTable tells the endpoint's decoder that its dynamic table is not used (RFC 7541 §6.3). Fields are written out each time:
 // that costs bytes on a short way, and saves a table that every connection would have to keep, search and fill.
-const noTable = 0x20
+const NoTable = 0x20
 
 // appendInt appends an integer with a prefix of so many bits (RFC 7541 §5.1); first holds what stands in front of it.
 func appendInt(b []byte, first byte, bits uint, v int) []byte {
@@ -147,12 +152,15 @@ func appendField(b []byte, id exchange.ID, name, value []byte) []byte {
 	return appendText(b, value)
 }
 
+// WebSocketKey is the field that an extended CONNECT has no use for.
+const WebSocketKey = "Sec-WebSocket-Key"
+
 // ofConnection are the fields that HTTP/2 has no place for (RFC 9113 §8.2.2), and those that are written from elsewhere.
 const ofConnection = 1<<exchange.Connection | 1<<exchange.KeepAlive | 1<<exchange.ProxyConnection | 1<<exchange.TransferEncoding |
 	1<<exchange.Upgrade | 1<<exchange.HTTP2Settings | 1<<exchange.TE | 1<<exchange.Host | 1<<exchange.ContentLength
 
-// appendRequest appends the field block of a request (RFC 9113 §8.3.1). webSocket makes it an extended CONNECT (RFC 8441).
-func appendRequest(b []byte, r *exchange.Request, secure, webSocket bool) []byte {
+// AppendRequest appends the field block of a request (RFC 9113 §8.3.1). webSocket makes it an extended CONNECT (RFC 8441).
+func AppendRequest(b []byte, r *exchange.Request, secure, webSocket bool) []byte {
 	switch {
 	case webSocket:
 		b = appendNamed(b, staticMethod, "CONNECT")
@@ -180,7 +188,7 @@ func appendRequest(b []byte, r *exchange.Request, secure, webSocket bool) []byte
 		if !ok || id != exchange.Other && ofConnection>>id&1 != 0 {
 			continue
 		}
-		if webSocket && id == exchange.Other && exchange.EqualFold(name, webSocketKey) {
+		if webSocket && id == exchange.Other && exchange.EqualFold(name, WebSocketKey) {
 			continue
 		}
 		b = appendField(b, id, name, value)
@@ -215,12 +223,17 @@ func appendPath(b []byte, r *exchange.Request) []byte {
 	return append(b, r.Query...)
 }
 
-// appendTrailer appends the field block of a request's trailer; it is empty where there is none.
-func appendTrailer(b []byte, h *exchange.Header) []byte {
+// AppendTrailer appends the field block of a request's trailer; it is empty where there is none.
+func AppendTrailer(b []byte, h *exchange.Header) []byte {
 	for i := range h.Len() {
 		if id, name, value, ok := h.At(i); ok && (id == exchange.Other || ofConnection>>id&1 == 0) {
 			b = appendField(b, id, name, value)
 		}
 	}
 	return b
+}
+
+// AppendGoAway appends GOAWAY: no stream of the peer was or will be served.
+func AppendGoAway(b []byte, code http2.ErrCode) []byte {
+	return AppendUint32(AppendUint32(AppendFrame(b, 8, http2.FrameGoAway, 0, 0), 0), uint32(code))
 }
