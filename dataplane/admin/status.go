@@ -56,6 +56,9 @@ type ClusterState struct {
 	Serving int    `json:"serving"`
 	Total   int    `json:"total"`
 	Circuit string `json:"circuit,omitempty"` // closed, open or half-open; none: it has no breaker
+	OpenMS  int64  `json:"open_ms,omitempty"` // until probes may come
+	Running int64  `json:"running,omitempty"` // requests that hold a place at the breaker
+	Waiting int64  `json:"waiting,omitempty"` // for one
 }
 
 // An EndpointState is an Endpoint with its latency.
@@ -120,6 +123,9 @@ func (v *Viewer) Status(s *snapshot.Snapshot, clusters []upstream.ClusterStatus,
 	}
 	for _, c := range clusters {
 		state := ClusterState{ID: c.ID, Service: c.Service, Serving: c.Serving, Total: c.Total}
+		if b := c.Breaker; b != nil {
+			state.Circuit, state.OpenMS, state.Running, state.Waiting = b.State.String(), b.OpenFor.Milliseconds(), b.Running, b.Waiting
+		}
 		if c.DNS != nil {
 			state.DNS = fmt.Sprintf("%s:%d", c.DNS.Host, c.DNS.Port)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/breaker"
 )
 
 func TestStatus(t *testing.T) {
@@ -28,7 +29,8 @@ func TestStatus(t *testing.T) {
 	var took telemetry.Durations
 	took.Observe(exchange.Nanos(time.Millisecond))
 	sick := netip.MustParseAddrPort("192.0.2.9:80")
-	clusters = append(clusters, upstream.ClusterStatus{ID: "z", Service: "z", Serving: 1, Total: 2, Endpoints: []upstream.EndpointStatus{
+	open := &upstream.BreakerStatus{State: breaker.Open, OpenFor: 3 * time.Second, Running: 2, Waiting: 1}
+	clusters = append(clusters, upstream.ClusterStatus{ID: "z", Service: "z", Serving: 1, Total: 2, Breaker: open, Endpoints: []upstream.EndpointStatus{
 		{Addr: netip.MustParseAddrPort("192.0.2.8:80"), Weight: 1, Serving: true, Healthy: true, Latency: took.Latency()},
 		{Addr: sick, Weight: 1, LastError: "refused"},
 	}})
@@ -59,6 +61,9 @@ func TestStatus(t *testing.T) {
 	i := slices.IndexFunc(status.Endpoints, func(e EndpointState) bool { return e.Address == "192.0.2.8:80" })
 	if l := status.Endpoints[i].Latency; l == nil || l.Count != 1 || l.P50MS == 0 || len(l.Counts) != len(status.BoundsMS)+1 {
 		t.Errorf("%+v", l)
+	}
+	if c := status.Clusters[len(status.Clusters)-1]; c.Circuit != "open" || c.OpenMS != 3000 || c.Running != 2 || c.Waiting != 1 || status.Clusters[0].Circuit != "" {
+		t.Errorf("%+v", status.Clusters)
 	}
 	if c := status.Certificates; len(c) != 2 || c[0].Name != "a" || c[1].Service != "ns/shop" {
 		t.Errorf("%+v", c)

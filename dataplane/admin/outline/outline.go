@@ -48,9 +48,18 @@ func Of(s *snapshot.Snapshot, salt []byte) []Part {
 		return nil
 	}
 	w := walker{salt: salt}
-	whole, _ := w.part("", reflect.ValueOf(*s), false, 0)
+	whole, _ := w.part("", reflect.ValueOf(*s), byType, 0)
 	return slices.DeleteFunc(whole.Parts, func(p Part) bool { return p.Name == "hash" })
 }
+
+// A mode says whether texts are shown. What a tag says of a field holds for everything below it.
+type mode uint8
+
+const (
+	byType mode = iota // those of the snapshot's own types are, others are not
+	shown
+	secret
+)
 
 type walker struct{ salt []byte }
 
@@ -64,13 +73,13 @@ func Digest(salt, secret []byte) string {
 }
 
 // part describes a value. It returns false for one that is zero.
-func (w walker) part(name string, v reflect.Value, hidden bool, depth int) (Part, bool) {
+func (w walker) part(name string, v reflect.Value, m mode, depth int) (Part, bool) {
 	p := Part{Name: name}
 	if depth > maxDepth {
 		p.Value = "(deeper than can be shown)"
 		return p, true
 	}
-	if text, ok := w.text(v, hidden); ok {
+	if text, ok := w.text(v, m); ok {
 		p.Value = text
 		return p, text != ""
 	}
@@ -79,7 +88,7 @@ func (w walker) part(name string, v reflect.Value, hidden bool, depth int) (Part
 		if v.IsNil() {
 			return p, false
 		}
-		inner, set := w.part(name, v.Elem(), hidden, depth+1)
+		inner, set := w.part(name, v.Elem(), m, depth+1)
 		if !set {
 			inner.Value = "set" // a pointer to zero says something else than none
 			if k := v.Elem().Kind(); k != reflect.Struct {
@@ -88,16 +97,16 @@ func (w walker) part(name string, v reflect.Value, hidden bool, depth int) (Part
 		}
 		return inner, true
 	case reflect.Struct:
-		p.Parts = w.fields(v, hidden, depth)
+		p.Parts = w.fields(v, m, depth)
 	case reflect.Slice, reflect.Array:
-		p.Parts, p.Ordered = w.items(v, hidden, depth)
+		p.Parts, p.Ordered = w.items(v, m, depth)
 	case reflect.Map:
-		p.Parts = w.entries(v, hidden, depth)
+		p.Parts = w.entries(v, m, depth)
 	}
 	return p, len(p.Parts) > 0
 }
 
-func (w walker) fields(v reflect.Value, hidden bool, depth int) (parts []Part) {
+func (w walker) fields(v reflect.Value, m mode, depth int) (parts []Part) {
 	own := v.Type().PkgPath() == reflect.TypeFor[snapshot.Snapshot]().PkgPath()
 	certificate, _ := v.Interface().(snapshot.Certificate)
 	made := certificate.Name == selfSigned
@@ -106,19 +115,21 @@ func (w walker) fields(v reflect.Value, hidden bool, depth int) (parts []Part) {
 		if !f.IsExported() {
 			continue
 		}
-		hide := hidden
 		if made && (f.Name == "Chain" || f.Name == "Key") {
 			continue
 		}
+		of := m
 		switch f.Tag.Get(tag) {
 		case "-":
 			continue
 		case "secret":
-			hide = true
+			of = secret
 		case "show":
-			hide = false
+			of = shown
 		default:
-			hide = hide || !own
+			if m == byType && !own {
+				of = secret
+			}
 		}
 		if service, ok := v.Field(i).Interface().(*snapshot.Service); ok { // a route's: services have Parts of their own
 			if service != nil {
@@ -130,7 +141,7 @@ func (w walker) fields(v reflect.Value, hidden bool, depth int) (parts []Part) {
 			parts = append(parts, Part{Name: snake(f.Name), Value: tls.VersionName(uint16(v.Field(i).Uint()))})
 			continue
 		}
-		if p, ok := w.part(snake(f.Name), v.Field(i), hide, depth+1); ok {
+		if p, ok := w.part(snake(f.Name), v.Field(i), of, depth+1); ok {
 			parts = append(parts, p)
 		}
 	}
@@ -138,7 +149,7 @@ func (w walker) fields(v reflect.Value, hidden bool, depth int) (parts []Part) {
 }
 
 // items are those of a list of structs.
-func (w walker) items(v reflect.Value, hidden bool, depth int) (parts []Part, ordered bool) {
+func (w walker) items(v reflect.Value, m mode, depth int) (parts []Part, ordered bool) {
 	seen := map[string]int{}
 	for i := range v.Len() {
 		item := v.Index(i)
@@ -147,7 +158,7 @@ func (w walker) items(v reflect.Value, hidden bool, depth int) (parts []Part, or
 		if seen[key]++; seen[key] > 1 {
 			key = fmt.Sprintf("%s, %d", key, seen[key])
 		}
-		p, _ := w.part("["+key+"]", item, hidden, depth+1)
+		p, _ := w.part("["+key+"]", item, m, depth+1)
 		if config, ok := item.Interface().(interface{ Key() string }); ok {
 			p.Parts = append(p.Parts, Part{Name: Other, Value: Digest(w.salt, []byte(config.Key()))})
 		}
@@ -190,13 +201,13 @@ func identity(item reflect.Value, i int) (name string, own []string, ordered boo
 	return strconv.Itoa(i), nil, false
 }
 
-func (w walker) entries(v reflect.Value, hidden bool, depth int) (parts []Part) {
+func (w walker) entries(v reflect.Value, m mode, depth int) (parts []Part) {
 	for _, key := range v.MapKeys() {
 		name := fmt.Sprint(key.Interface())
-		if hidden {
+		if m == secret {
 			name = Digest(w.salt, []byte(name))
 		}
-		p, ok := w.part("["+name+"]", v.MapIndex(key), hidden, depth+1)
+		p, ok := w.part("["+name+"]", v.MapIndex(key), m, depth+1)
 		if !ok {
 			p.Value = "set"
 		}
@@ -207,13 +218,13 @@ func (w walker) entries(v reflect.Value, hidden bool, depth int) (parts []Part) 
 }
 
 // text says a value in one line, where it is one. That of a zero value is empty.
-func (w walker) text(v reflect.Value, hidden bool) (text string, ok bool) {
+func (w walker) text(v reflect.Value, m mode) (text string, ok bool) {
 	if text, ok := named(v); ok {
 		return text, true
 	}
 	switch v.Kind() {
 	case reflect.String:
-		return w.hide(v.String(), hidden), true
+		return w.hide(v.String(), m), true
 	case reflect.Bool:
 		if !v.Bool() {
 			return "", true
@@ -234,7 +245,7 @@ func (w walker) text(v reflect.Value, hidden bool) (text string, ok bool) {
 		}
 		return "(cannot be shown)", true
 	case reflect.Slice, reflect.Array:
-		return w.list(v, hidden)
+		return w.list(v, m)
 	}
 	return "", false
 }
@@ -293,8 +304,8 @@ func number[T int64 | uint64](n T) string {
 	return fmt.Sprint(n)
 }
 
-func (w walker) hide(text string, hidden bool) string {
-	if hidden && text != "" {
+func (w walker) hide(text string, m mode) string {
+	if m == secret && text != "" {
 		return Digest(w.salt, []byte(text))
 	}
 	return Public(text, w.salt)
@@ -321,7 +332,7 @@ func Public(text string, salt []byte) string {
 }
 
 // list says a list of plain values in one line. Bytes are certificates, keys and the like.
-func (w walker) list(v reflect.Value, hidden bool) (text string, ok bool) {
+func (w walker) list(v reflect.Value, m mode) (text string, ok bool) {
 	if v.Len() == 0 {
 		return "", true
 	}
@@ -334,7 +345,7 @@ func (w walker) list(v reflect.Value, hidden bool) (text string, ok bool) {
 	}
 	texts := make([]string, v.Len())
 	for i := range texts {
-		text, plain := w.text(v.Index(i), false)
+		text, plain := w.text(v.Index(i), shown)
 		if !plain {
 			return "", false
 		}
@@ -346,7 +357,7 @@ func (w walker) list(v reflect.Value, hidden bool) (text string, ok bool) {
 		}
 		texts[i] = text
 	}
-	if kind := v.Type().Elem().Kind(); hidden && kind == reflect.String {
+	if kind := v.Type().Elem().Kind(); m == secret && kind == reflect.String {
 		return Digest(w.salt, fmt.Append(nil, texts)), true
 	}
 	return "[" + strings.Join(texts, ", ") + "]", true

@@ -26,7 +26,13 @@ type limit struct {
 	Name     string `outline:"show"`
 	Keys     map[string]string
 	Requests int
+	Pairs    []pair `outline:"show"`
 	private  string
+}
+
+type pair struct {
+	Left  string
+	Right string `outline:"secret"`
 }
 
 func (l limit) Key() string                         { return l.Owner + l.Password + l.Name + l.private }
@@ -48,7 +54,7 @@ func fill(v reflect.Value, path string, leaf func(path string, v reflect.Value))
 		leaf(path, v)
 		return
 	case *filter.Config:
-		*x = limit{Owner: "o", Password: "password-of-a-filter", Name: "n", Keys: map[string]string{"key-of-a-filter": "x"}, Requests: 1}
+		*x = limit{Owner: "o", Password: "password-of-a-filter", Name: "n", Keys: map[string]string{"key-of-a-filter": "x"}, Requests: 1, Pairs: []pair{{"left-of-a-filter", "right-of-a-filter"}}}
 		leaf(path, v)
 		return
 	}
@@ -112,7 +118,7 @@ func TestEveryFieldIsSeen(t *testing.T) {
 
 func TestSecrets(t *testing.T) {
 	s := new(snapshot.Snapshot)
-	secrets := []string{"password-of-a-filter", "key-of-a-filter"}
+	secrets := []string{"right-of-a-filter", "password-of-a-filter", "key-of-a-filter"}
 	fill(reflect.ValueOf(s).Elem(), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.String && (strings.HasSuffix(path, ".Value") || strings.Contains(path, "Secret") || strings.Contains(path, "Password")) {
 			secrets = append(secrets, v.String())
@@ -135,7 +141,7 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%q is shown", secret)
 		}
 	}
-	for _, shown := range []string{"Authorization", "X-Debug", "www.example.com", `"/x"`, "2 redirect", "redis:6379/0"} {
+	for _, shown := range []string{"left-of-a-filter", "Authorization", "X-Debug", "www.example.com", `"/x"`, "2 redirect", "redis:6379/0"} {
 		if !strings.Contains(string(text), shown) {
 			t.Errorf("%q is not shown in %s", shown, text)
 		}

@@ -262,7 +262,7 @@
       if (s.endpoints.total > 0 && s.endpoints.healthy === 0) all.push('No endpoint of ' + (s.namespace ? s.namespace + '/' : '') + s.name + ' can serve.');
     }
     for (const s of status.clusters) {
-      if (s.circuit && s.circuit !== 'closed') all.push('The circuit of ' + s.id + ' is ' + s.circuit + '.');
+      if (s.circuit && s.circuit !== 'closed') all.push('The circuit of ' + s.id + ' is ' + s.circuit + '.' + (s.open_ms ? ' Probes may come in ' + span(s.open_ms) + '.' : ''));
     }
     for (const s of status.certificates) {
       const left = Date.parse(s.not_after) - now();
