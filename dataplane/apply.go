@@ -276,11 +276,11 @@ func (d *DataPlane) retire(l *openListener) {
 	}
 	l.Close()
 	d.leaving[l] = struct{}{}
-	limit := d.serving.Load().snapshot.Limits.DrainTimeout
+	limit, stopping := d.serving.Load().snapshot.Limits.DrainTimeout, d.draining
 	d.running.Go(func() {
 		defer l.stop()
 		defer time.AfterFunc(handshakeGrace, l.stop).Stop()
-		if l.streams != nil { // nothing tells their ends to stop
+		if l.streams != nil && !stopping { // nothing tells their ends to stop; Drain has a time of its own
 			defer time.AfterFunc(limit, func() { l.streams.Close() }).Stop()
 		}
 		if l.tls != nil { // who is silent in the middle of a handshake holds nobody up

@@ -68,6 +68,7 @@ type DataPlane struct {
 	open     map[listenerKey]*openListener
 	leaving  map[*openListener]struct{}
 	certs    listener.Certificates
+	expiries *expiries
 	slots    []bool // the slots of the route table that are taken
 	filters  map[string]*liveFilter
 	draining bool
@@ -120,6 +121,8 @@ func New(o Options) *DataPlane {
 	d.stop = stop
 	d.running.Go(func() { d.sweeper.Run(ctx) })
 	d.running.Go(func() { d.clusters.Run(ctx) })
+	d.expiries = newExpiries(o.Log)
+	d.running.Go(func() { d.expiries.run(ctx) })
 	if o.OnEjected != nil {
 		d.running.Go(func() { report(ctx, waiting, o.OnEjected) })
 	}

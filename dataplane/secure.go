@@ -24,12 +24,16 @@ func (d *DataPlane) secure(
 	s *snapshot.Snapshot, open map[listenerKey]*openListener, table *router.Table, tables map[*snapshot.Listener]*tcp.Table,
 ) {
 	var ends []telemetry.Certificate
+	var watched []expiry
 	for _, l := range s.Listeners {
 		if !l.TLS {
 			continue
 		}
 		if t := tables[l]; t != nil {
-			ends = append(ends, d.secureStreams(l, open[keyOf(l)], t, s.Limits.HeaderTimeout)...)
+			for name, p := range d.secureStreams(l, open[keyOf(l)], t, s.Limits.HeaderTimeout) {
+				ends = append(ends, endsOf(name.Namespace, name.Name, p)...)
+				watched = append(watched, expiriesOf(name.Namespace, name.Name, p)...)
+			}
 			continue
 		}
 		byService := make(map[*snapshot.Service]*listener.Policy, len(l.Services))
@@ -39,6 +43,7 @@ func (d *DataPlane) secure(
 			byService[service] = p
 			policies = append(policies, p)
 			ends = append(ends, endsOf(service.Namespace, service.Name, p)...)
+			watched = append(watched, expiriesOf(service.Namespace, service.Name, p)...)
 		}
 		live := open[keyOf(l)]
 		slot := live.slot
@@ -51,6 +56,7 @@ func (d *DataPlane) secure(
 	}
 	d.certs.Settle()
 	d.metrics.SetCertificates(ends)
+	d.expiries.follow(append(watched, upstreamExpiries(s.Clusters)...))
 }
 
 // endsOf lists when the certificates of a service end. Of several with one name the one counts that ends first.

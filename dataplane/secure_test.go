@@ -326,12 +326,22 @@ func TestMinVersionAndProtocols(t *testing.T) {
 			t.Errorf("%s with %s: %v", tt.name, tls.VersionName(tt.version), err)
 		}
 	}
-	conn, _, err := handshake(t, d, &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, "a.example")
-	if err != nil || conn.ConnectionState().NegotiatedProtocol != "http/1.1" {
-		t.Errorf("the protocol is %q, %v", conn.ConnectionState().NegotiatedProtocol, err)
-	}
-	if _, _, err := handshake(t, d, &tls.Config{NextProtos: []string{"h2"}}, "a.example"); err == nil {
-		t.Error("a client that speaks HTTP/2 alone was taken")
+	for _, tt := range []struct {
+		offered []string
+		want    string // "-": refused
+	}{
+		{[]string{"h2", "http/1.1"}, "h2"},
+		{[]string{"http/1.1"}, "http/1.1"},
+		{nil, ""},
+		{[]string{"h3", "other"}, "-"},
+	} {
+		conn, _, err := handshake(t, d, &tls.Config{NextProtos: tt.offered}, "a.example")
+		switch {
+		case (err != nil) != (tt.want == "-"):
+			t.Errorf("offered %q: %v", tt.offered, err)
+		case err == nil && conn.ConnectionState().NegotiatedProtocol != tt.want:
+			t.Errorf("offered %q: the protocol is %q", tt.offered, conn.ConnectionState().NegotiatedProtocol)
+		}
 	}
 }
 

@@ -71,16 +71,17 @@ func (d *DataPlane) joinStreams(all map[*snapshot.Listener][]*tcp.Stream, hash s
 	return tables
 }
 
-// secureStreams gives a listener what its TCP services are secured with. Handshakes go by table, whatever serves by then.
-func (d *DataPlane) secureStreams(l *snapshot.Listener, live *openListener, table *tcp.Table, timeout time.Duration) []telemetry.Certificate {
-	var ends []telemetry.Certificate
+// secureStreams gives a listener what its TCP services are secured with, and returns that. Handshakes go by table, whatever
+// serves by then.
+func (d *DataPlane) secureStreams(
+	l *snapshot.Listener, live *openListener, table *tcp.Table, timeout time.Duration,
+) map[*snapshot.Stream]*listener.Policy {
 	byStream := make(map[*snapshot.Stream]*listener.Policy, len(l.Streams))
 	policies := make([]*listener.Policy, 0, len(l.Streams))
 	for _, s := range l.Streams {
 		p := listener.NewPolicy(s.TLS, &d.certs)
 		byStream[s] = p
 		policies = append(policies, p)
-		ends = append(ends, endsOf(s.Namespace, s.Name, p)...)
 	}
 	live.tls.Use(timeout, policies, func(serverName string) *listener.Policy {
 		if found := table.Find(serverName); found != nil {
@@ -88,7 +89,7 @@ func (d *DataPlane) secureStreams(l *snapshot.Listener, live *openListener, tabl
 		}
 		return nil
 	})
-	return ends
+	return byStream
 }
 
 // A proxied says from whom PROXY headers come, and how long they may take.
