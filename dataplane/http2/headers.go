@@ -39,6 +39,9 @@ func (c *conn) headers(f *h2.HeadersFrame) error {
 	c.mu.Lock()
 	s := c.streams[b.id]
 	switch {
+	case s != nil && s.body.Over() && s.localOver.Load(): // its handler is about to end
+		c.mu.Unlock()
+		return errEnded
 	case s != nil && (s.body.Over() || !b.ended):
 		b.means = faulty
 	case s != nil:
@@ -135,7 +138,7 @@ func (c *conn) begin(s *stream) error {
 	}
 	s.size = s.fields.Size()
 	length := r.ContentLength
-	if s.websocket {
+	if s.websocket || s.fault != nil { // nothing is known of it
 		length = -1
 	}
 	s.body.Open(length, b.ended)

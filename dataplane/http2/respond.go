@@ -50,7 +50,7 @@ func (s *stream) Respond(x *exchange.Exchange) error {
 		x.Record.Status = 502
 	}
 	err := s.head(x)
-	if err == nil && !s.localOver {
+	if err == nil && !s.localOver.Load() {
 		err = s.rest(x)
 	}
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *stream) head(x *exchange.Exchange) error {
 		r.Body.Skip(n)
 		x.Record.BytesOut += int64(n)
 	}
-	s.localOver = over && n == len(data)
+	s.localOver.Store(over && n == len(data))
 	return s.goneError()
 }
 
@@ -144,7 +144,7 @@ func (s *stream) rest(x *exchange.Exchange) error {
 			body.Skip(n)
 			x.Record.BytesOut += int64(n)
 			if n == len(at) && last {
-				s.localOver = true
+				s.localOver.Store(true)
 				return s.goneError()
 			}
 			if n < len(at) {
@@ -198,7 +198,7 @@ func (s *stream) copy(x *exchange.Exchange) (bool, error) {
 	}
 	switch {
 	case last:
-		s.localOver = true
+		s.localOver.Store(true)
 		return true, s.goneError()
 	case ended:
 		return true, s.finish(x)
@@ -221,7 +221,7 @@ func (s *stream) finish(x *exchange.Exchange) error {
 	} else if _, err := s.sender.Data(nil, true); err != nil {
 		return errClientReset
 	}
-	s.localOver = true
+	s.localOver.Store(true)
 	return s.goneError()
 }
 

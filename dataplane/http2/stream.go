@@ -29,7 +29,7 @@ type stream struct {
 	websocket bool // an extended CONNECT
 	accept    [28]byte
 	responded bool
-	localOver bool // our side has ended
+	localOver atomic.Bool // our side has ended
 	sending   wire.Patience
 
 	gone     atomic.Bool // reset, or the connection is over: nobody is there to answer
@@ -68,7 +68,8 @@ func (s *stream) free() {
 	}
 	s.c, s.fault, s.size = nil, nil, 0
 	s.x.Conn, s.x.Downstream = nil, nil
-	s.websocket, s.responded, s.localOver, s.sending = false, false, false, wire.Patience{}
+	s.websocket, s.responded, s.sending = false, false, wire.Patience{}
+	s.localOver.Store(false)
 	s.gone.Store(false)
 	s.upstream.Store(nil)
 	s.sendBy = 0
@@ -223,9 +224,9 @@ func (s *stream) end() bool {
 	c := s.c
 	code := h2.ErrCodeNo
 	switch {
-	case !s.localOver && s.fault != nil && s.fault.Status == 400:
+	case !s.localOver.Load() && s.fault != nil && s.fault.Status == 400:
 		code = h2.ErrCodeProtocol
-	case !s.localOver:
+	case !s.localOver.Load():
 		code = h2.ErrCodeInternal
 	case s.body.Over():
 		c.completed.Add(1)

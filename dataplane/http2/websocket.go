@@ -111,7 +111,7 @@ func (n *near) CloseWrite() error {
 	if _, err := n.sender.Data(nil, true); err != nil {
 		return net.ErrClosed
 	}
-	n.localOver = true
+	n.localOver.Store(true)
 	return nil
 }
 

@@ -24,7 +24,12 @@ func lineRows() (rows []row) {
 	}
 	add("HTTP/0.9", "GET /\r\n", refused("400"))
 	add("HTTP/0.9 with a host", "GET http://a.example/\r\n", refused("400"))
-	add("preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", refused("400|505"))
+	add("preface of HTTP/2 behind an empty line", "\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", refused("400|505"))
+	add("preface of HTTP/2 with fields", "PRI * HTTP/2.1\r\nHost: a.example\r\n\r\nSM\r\n\r\n", refused("400|505"))
+	add("preface of HTTP/2 with another target", "PRI / HTTP/2.0\r\n\r\nSM\r\n\r\n", refused("400|505"))
+	later := passes(request{line: "GET /x"})
+	later.statuses, later.end = append(later.statuses, "400|505"), closes
+	add("preface of HTTP/2 behind a request", get("/x")+"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", later)
 	add("first line ends in LF", "GET / HTTP/1.1\nHost: a.example\r\n\r\n", refused("400"))
 	add("all lines end in LF", "GET / HTTP/1.1\nHost: a.example\n\n", refused("400"))
 	add("a field ends in LF", "GET / HTTP/1.1\r\nHost: a.example\nX: y\r\n\r\n", refused("400"))
