@@ -21,7 +21,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Hashes that other programs have made.
 const (
-	openBSD  = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"                          // U*U
+	openBSD  = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"                           // U*U
+	quickID  = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4"   // password
+	quickI   = "$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8"    // password
 	argon2id = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" // password
 	argon2i  = "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA"  // password
 )
@@ -70,7 +72,7 @@ func said(x *exchange.Exchange) string {
 }
 
 func TestRequest(t *testing.T) {
-	f := start(t, "# people\r\nalice:"+quick(t, "wonder:land")+"\r\n\n  \nbob:"+openBSD+" \ncarol:"+argon2id+"\ndave:"+argon2i+"\nünï:"+quick(t, "pässword")+
+	f := start(t, "# people\r\nalice:"+quick(t, "wonder:land")+"\r\n\n  \nbob:"+openBSD+" \ncarol:"+quickID+"\ndave:"+quickI+"\nünï:"+quick(t, "pässword")+
 		"\nempty:"+quick(t, "")+"\nlong:"+quick(t, strings.Repeat("x", 72)))
 	for name, test := range map[string]struct {
 		values []string
@@ -119,9 +121,6 @@ func TestRequest(t *testing.T) {
 				t.Errorf("%s: the client's own field is left, or Authorization is gone", name)
 			}
 		}
-	}
-	if n := len(f.judge.right); n != 9 { // the scheme and the spaces are no part of the credentials; 80 bytes are others than 72
-		t.Logf("%d are remembered", n)
 	}
 }
 
