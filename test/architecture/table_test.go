@@ -79,7 +79,7 @@ var table = map[string]row{
 	},
 	"controllers/standalone/tree": {libraries: []string{"github.com/goccy/go-yaml"}},
 	"controllers/standalone/convert": {
-		imports:   []string{"api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone"},
+		imports:   []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone"},
 		libraries: []string{apimachinery},
 	},
 	"controllers/standalone/files": {libraries: []string{logr, "github.com/fsnotify/fsnotify"}},
@@ -233,8 +233,9 @@ var table = map[string]row{
 		libraries: []string{logr},
 	},
 	"dataplane/admin": {
-		// The filters, because it shows which ones a route has.
+		// The filters, because it shows which ones a route has; the exchange, because it asks the router about one.
 		imports: []string{
+			"dataplane/exchange",
 			"dataplane/snapshot", "dataplane/router", "dataplane/upstream", "dataplane/listener", "dataplane/filter",
 			"dataplane/telemetry", "dataplane/admin/outline", "dataplane/admin/page",
 		},
