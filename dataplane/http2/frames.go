@@ -28,16 +28,8 @@ func (c *conn) frame(h h2.FrameHeader) error {
 		return c.data(h, p)
 	}
 	f, err := c.in.Frame(h)
-	var fault h2.StreamError
-	switch {
-	case errors.As(err, &fault):
-		return c.refuseFrame(h, fault.Code)
-	case err != nil:
-		var whole h2.ConnectionError
-		if errors.As(err, &whole) {
-			return whole
-		}
-		return h2.ConnectionError(h2.ErrCodeFrameSize) // the frame ends before its fields do
+	if err != nil {
+		return c.badFrame(h, err)
 	}
 	switch f := f.(type) {
 	case *h2.HeadersFrame:
@@ -65,6 +57,19 @@ func (c *conn) frame(h h2.FrameHeader) error {
 		return errProtocol
 	}
 	return c.bother() // GOAWAY, too: the client tells what it will not do any more
+}
+
+// badFrame decides what the error of a frame ends.
+func (c *conn) badFrame(h h2.FrameHeader, err error) error {
+	var fault h2.StreamError
+	if errors.As(err, &fault) {
+		return c.refuseFrame(h, fault.Code)
+	}
+	var whole h2.ConnectionError
+	if errors.As(err, &whole) {
+		return whole
+	}
+	return h2.ConnectionError(h2.ErrCodeFrameSize) // the frame ends before its fields do
 }
 
 // refuseFrame ends a stream for a frame that is not right. A frame that carries a header block cannot be passed over: what

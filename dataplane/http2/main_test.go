@@ -53,6 +53,10 @@ func (h *handler) Serve(x *exchange.Exchange) {
 	case "/panic":
 		panic("on purpose")
 	case "/silent":
+	case "/tiny":
+		r.Status = 200
+		x.AnswerBody("text/plain", tinyBody)
+		_ = x.Downstream.Respond(x)
 	case "/echo":
 		all, err := h.read(x)
 		if err != nil {
@@ -158,6 +162,8 @@ func (h *handler) Refuse(x *exchange.Exchange, status int, reason exchange.Reaso
 	default:
 	}
 }
+
+var tinyBody = []byte("tiny\n")
 
 const bigSize = 3 << 20
 

@@ -49,6 +49,8 @@ type Encoder struct {
 	seen  [maxSeen]uint32
 	known map[string]string // values and names, as they are sent
 	lower []byte
+
+	digits []byte
 }
 
 func newEncoder() *Encoder {
@@ -72,8 +74,8 @@ func (e *Encoder) Pseudo(name string, value []byte) {
 
 // Status adds a response's.
 func (e *Encoder) Status(code int) {
-	var digits [4]byte
-	e.Pseudo(":status", strconv.AppendInt(digits[:0], int64(code), 10))
+	e.digits = strconv.AppendInt(e.digits[:0], int64(code), 10)
+	e.Pseudo(":status", e.digits)
 }
 
 // Fields adds all fields of h but those whose bit is set in without.
@@ -100,8 +102,8 @@ func (e *Encoder) Field(id exchange.ID, value []byte) {
 
 // Length adds Content-Length.
 func (e *Encoder) Length(n int64) {
-	var digits [20]byte
-	e.field("content-length", strconv.AppendInt(digits[:0], n, 10), false)
+	e.digits = strconv.AppendInt(e.digits[:0], n, 10)
+	e.field("content-length", e.digits, false)
 }
 
 // TrailerFields adds what of h may come behind a body; the rest of a trailer is dropped.
