@@ -1,0 +1,166 @@
+package integration_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+	"github.com/pingora-proxy/pingora-proxy/test/matrix"
+)
+
+const redisPassword = "canary-of-redis" // gitleaks:allow
+
+// A redisServer is a real one.
+type redisServer struct {
+	address string
+	cmd     *exec.Cmd
+}
+
+// needsRedis skips a test where there is no redis-server, and says so.
+func needsRedis(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("NOT TESTED: there is no redis-server in PATH (Debian: apt-get install redis-server)")
+	}
+}
+
+func startRedis(t *testing.T) *redisServer {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = free.Close()
+	r := &redisServer{address: free.Addr().String()}
+	r.start(t)
+	t.Cleanup(r.kill)
+	return r
+}
+
+func (r *redisServer) start(t *testing.T) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(r.address)
+	r.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--requirepass", redisPassword)
+	r.cmd.Dir = t.TempDir()
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), "eady to accept connections") {
+			go func() { _, _ = io.Copy(io.Discard, out) }()
+			return
+		}
+	}
+	t.Fatal("redis-server did not start")
+}
+
+func (r *redisServer) kill() {
+	if r.cmd != nil {
+		_ = r.cmd.Process.Kill()
+		_ = r.cmd.Wait()
+		r.cmd = nil
+	}
+}
+
+// TestSharedRateLimit: the limit is counted in Redis; while that is away each replica counts for itself, and says so.
+func TestSharedRateLimit(t *testing.T) {
+	needsRedis(t)
+	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
+		redis := startRedis(t)
+		password := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(password, []byte(redisPassword+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.Globals = fmt.Sprintf("rate_limit_store: {redis_url: 'redis://%s/1', password_ref: {file: '%s'}, timeout_ms: 1000}", redis.address, password)
+		service := `
+  - name: shop
+    bind_address: '${host}:8080'
+    upstreams: ['${origin}']
+    rate_limits: [{name: per-key, key: Header, key_name: X-Key, requests: 4, period_secs: 86400, scope: Shared}]
+`
+		c.Serve(t, service)
+		c.Proxy.AwaitMetric(t, 1, "rate_limit_store_up")
+		if n := served(t, c, 6, "/", "X-Key: secret-of-a-client"); n != 4 {
+			t.Errorf("%d of 6 are served, want 4", n)
+		}
+		if r := c.Get(t, limitedURL+"/", "X-Key: b"); r.Header.Get("Ratelimit") != `"per-key";r=3;t=21600` || r.Header.Get("Ratelimit-Policy") != `"per-key";q=4;w=86400` {
+			t.Errorf("%q, %q", r.Header.Get("Ratelimit"), r.Header.Get("Ratelimit-Policy"))
+		}
+		// It is Redis that counts: a proxy that forgets everything does not forget this.
+		c.Serve(t, strings.Replace(service, "- name: shop", "- name: shop\n    health_path: /up", 1))
+		if n := served(t, c, 1, "/", "X-Key: secret-of-a-client"); n != 0 {
+			t.Error("after a reload the limit is new")
+		}
+
+		redis.kill()
+		if n := served(t, c, 6, "/", "X-Key: secret-of-a-client"); n != 4 {
+			t.Errorf("without Redis %d of 6 are served, want 4", n)
+		}
+		c.Proxy.AwaitMetric(t, 0, "rate_limit_store_up")
+		if n := c.Proxy.Metric(t, "rate_limit_store_errors_total"); n != 6 {
+			t.Errorf("%v requests without an answer are counted, want 6", n)
+		}
+		c.Proxy.AwaitLog(t, "Redis is away", func(l harness.Line) bool { return strings.Contains(l.Text("msg"), "store of shared limits is away") })
+		redis.start(t)
+		c.Proxy.AwaitMetric(t, 1, "rate_limit_store_up")
+		c.Proxy.AwaitLog(t, "Redis is back", func(l harness.Line) bool { return strings.Contains(l.Text("msg"), "answers again") })
+		if n := served(t, c, 6, "/", "X-Key: secret-of-a-client"); n != 4 {
+			t.Errorf("with a Redis that is empty %d of 6 are served, want 4", n)
+		}
+		for _, secret := range []string{redisPassword, "secret-of-a-client"} {
+			if strings.Contains(c.Proxy.LogText()+c.Proxy.AccessLogText()+c.Proxy.MetricsText(t), secret) {
+				t.Errorf("%q is in logs or metrics", secret)
+			}
+		}
+	})
+}
+
+// TestReplicasShareALimit: two proxies serve as many requests together as one may.
+func TestReplicasShareALimit(t *testing.T) {
+	needsRedis(t)
+	redis := startRedis(t)
+	dir := t.TempDir()
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte(redisPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	origin := harness.StartOrigin(t, harness.Echo("o"))
+	config := fmt.Sprintf(`
+rate_limit_store: {redis_url: 'redis://%s', password_ref: {file: '%s'}, timeout_ms: 2000}
+services:
+  - name: shop
+    bind_address: '127.0.0.1:0'
+    upstreams: ['%s']
+    rate_limits: [{name: all, requests: 25, period_secs: 86400, scope: Shared}]
+`, redis.address, password, origin.Addr)
+	proxies := []*harness.Proxy{harness.Start(t, config, harness.Options{}), harness.Start(t, config, harness.Options{})}
+	for _, p := range proxies {
+		p.AwaitMetric(t, 1, "rate_limit_store_up")
+	}
+	passed := 0
+	for i := range 40 {
+		r, err := http.Get(proxies[i%2].URL(t, "shop") + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		if r.StatusCode == 200 {
+			passed++
+		}
+	}
+	if passed != 25 {
+		t.Errorf("%d of 40 are served, want 25", passed)
+	}
+}
