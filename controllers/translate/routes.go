@@ -74,7 +74,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		return r // it answers 503, and nothing of it is built
 	}
 	answers := t.filter(r, service, in, spec, at)
-	r.Matches = append(r.Matches, preflights(spec.Filters, r.Matches)...)
+	r.Matches = append(r.Matches, filters.Preflights(spec.Filters, r.Matches)...)
 	of := ofRoute(service, in, spec, at)
 	switch {
 	case answers: // no endpoint is ever asked

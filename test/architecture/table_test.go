@@ -125,6 +125,12 @@ var table = map[string]row{
 		imports:   []string{"dataplane/filter", "dataplane/exchange"},
 		libraries: []string{logr, "github.com/lestrrat-go/jwx/v3/jwa", "github.com/lestrrat-go/jwx/v3/jwk", "github.com/lestrrat-go/jwx/v3/jws"},
 	},
+	"dataplane/filter/compress": {
+		imports: []string{"dataplane/filter", "dataplane/exchange"},
+		libraries: []string{
+			"github.com/andybalholm/brotli", "github.com/klauspost/compress/gzip", "github.com/klauspost/compress/zstd",
+		},
+	},
 	"dataplane/filter/basic": {
 		imports:   []string{"dataplane/filter", "dataplane/exchange"},
 		libraries: []string{"golang.org/x/crypto/argon2", "golang.org/x/crypto/bcrypt"},

@@ -1,4 +1,4 @@
-package translate
+package filters
 
 import (
 	"regexp"
@@ -9,11 +9,11 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
-// preflights are the matches with which a route that has a cors filter takes preflight requests besides. Such a request asks
+// Preflights are the matches with which a route that has a cors filter takes preflight requests besides. Such a request asks
 // for another one: it has the path and the query of that, names its method and its own fields in fields that the Fetch
 // standard has for it, and is an OPTIONS itself. Matches that take it as it is need no other.
-func preflights(filters []v1alpha1.Filter, matches []snapshot.Match) []snapshot.Match {
-	if !slices.ContainsFunc(filters, func(f v1alpha1.Filter) bool { return f.CORS != nil }) {
+func Preflights(user []v1alpha1.Filter, matches []snapshot.Match) []snapshot.Match {
+	if !slices.ContainsFunc(user, func(f v1alpha1.Filter) bool { return f.CORS != nil }) {
 		return nil
 	}
 	var out []snapshot.Match
