@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
@@ -235,8 +236,14 @@ func refuseLocal(addr netip.Addr) error {
 	return nil
 }
 
+// A follower follows the objects of a cluster: a *controllers.Controller.
+type follower interface {
+	Run(ctx context.Context) error
+	SetGlobals(g settings.Globals, contents map[string]translate.Content)
+}
+
 // runCluster runs the controller beside the source of the process's own settings.
-func (p *process) runCluster(source standalone.Options, loaded *standalone.Loaded, controller *controllers.Controller, signals <-chan os.Signal) error {
+func (p *process) runCluster(source standalone.Options, loaded *standalone.Loaded, controller follower, signals <-chan os.Signal) error {
 	commit, err := p.control.prepare(loaded)
 	if err != nil {
 		p.plane.Close()
