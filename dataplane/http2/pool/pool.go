@@ -85,17 +85,17 @@ func (p *Pool) RoundTrip(x *exchange.Exchange, t Try) error {
 		if err != nil {
 			return err
 		}
-		err = conn.RoundTrip(x, t)
-		var failure *exchange.Failure
-		switch {
-		case err == nil:
+		if err = conn.RoundTrip(x, t); err == nil {
 			return nil
+		}
+		failure := failureOf(err)
+		switch {
 		case errors.Is(err, ErrLeft):
 			if refused++; refused <= maxRefused {
 				continue
 			}
 			return &exchange.Failure{Reason: exchange.UpstreamReset, Err: ErrLeft}
-		case !errors.As(err, &failure) || failure.Reason != exchange.UpstreamReset || failure.BodyRead:
+		case failure == nil || failure.Reason != exchange.UpstreamReset || failure.BodyRead:
 			return err
 		case !failure.Sent && refused < maxRefused:
 			refused++
@@ -106,6 +106,13 @@ func (p *Pool) RoundTrip(x *exchange.Exchange, t Try) error {
 		}
 		x.ResetResponse()
 	}
+}
+
+// failureOf is called where something failed, and there alone: what errors.As is given lies on the heap.
+func failureOf(err error) *exchange.Failure {
+	var failure *exchange.Failure
+	errors.As(err, &failure)
+	return failure
 }
 
 // get returns a connection on which a stream is reserved; fresh says that it was opened for this.
