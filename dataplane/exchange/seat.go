@@ -19,7 +19,7 @@ func (s *Seat) Take(o *Occupancy, most int64) bool {
 	}
 	if o.Connections.Add(1) > most {
 		o.Connections.Add(-1)
-		return false
+		return s.at.Load() == o // another stream was faster, and took the last place for both
 	}
 	s.leave(o)
 	return true
