@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +89,31 @@ func BenchmarkSpeaksForProxies(b *testing.B) {
 	for b.Loop() {
 		if SpeaksForProxies(Other, name) {
 			b.Fatal()
+		}
+	}
+}
+
+// The list for people is the list.
+func TestListIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/headers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := Host; id <= Last; id++ {
+		if proxyFields>>id&1 != 0 && !strings.Contains(string(page), "`"+id.String()+"`") {
+			t.Errorf("docs/headers.md does not name %s", id)
+		}
+	}
+	for _, name := range proxyAliases {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/headers.md does not name %s", name)
+		}
+	}
+	_, list, _ := strings.Cut(string(page), "## The default list")
+	list, _, _ = strings.Cut(list, "`X-Request-Id`")
+	for _, name := range regexp.MustCompile("`([A-Za-z0-9-]+)`").FindAllStringSubmatch(list, -1) {
+		if n := name[1]; n != "Forwarded" && !SpeaksForProxies(Lookup(n), n) {
+			t.Errorf("docs/headers.md names %s, which is not removed", n)
 		}
 	}
 }
