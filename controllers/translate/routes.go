@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
@@ -168,6 +169,15 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 		p := Problem{Service: service, Field: at, Reason: ReasonInvalid, Message: err.Error()}
 		if spec != nil {
 			p.Route, p.Field = spec.Name, at+".filters"
+		}
+		var fault *filters.Fault
+		if errors.As(err, &fault) {
+			switch setting, _, _ := strings.Cut(fault.Field, "."); {
+			case at != "" && strings.HasPrefix(fault.Field, at+"."):
+				p.Field, p.Message = fault.Field, fault.Err.Error()
+			case setting == "auth": // the service's: one problem for all of its routes
+				p.Route, p.Field, p.Message = "", fault.Field, fault.Err.Error()
+			}
 		}
 		t.problem(p)
 	}

@@ -1,8 +1,6 @@
 package filters
 
 import (
-	"fmt"
-
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -49,9 +47,21 @@ func (l *list) add(c config, field string) {
 // must not.
 func (l *list) fail(field string, err error) {
 	if l.err == nil {
-		l.err = fmt.Errorf("%s: %w", field, err)
+		l.err = &Fault{Field: field, Err: err}
 	}
 }
+
+// A Fault is a setting that cannot be made a filter.
+type Fault struct {
+	Field string // below the service, or the name of one of the route's filters
+	Err   error
+}
+
+// Error implements error.
+func (f *Fault) Error() string { return f.Field + ": " + f.Err.Error() }
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.Err }
 
 // List lists a route's filters in the order in which they run: this function is that order. It also says whether one of
 // them answers every request, so that the route needs no endpoints.
