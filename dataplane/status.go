@@ -128,8 +128,8 @@ func reportTrips(ctx context.Context, waiting <-chan trip, tell func(cluster, st
 }
 
 // eachBreaker lists the states of circuit breakers for the metrics.
-func (d *DataPlane) eachBreaker(yield func(cluster string, state int)) {
-	d.clusters.EachBreaker(func(cluster string, state breaker.State) { yield(cluster, int(state)) })
+func (d *DataPlane) eachBreaker(yield func(service, cluster string, state int)) {
+	d.clusters.EachBreaker(func(service, cluster string, state breaker.State) { yield(service, cluster, int(state)) })
 }
 
 func (o observer) EndpointReturned(string, netip.AddrPort) {}

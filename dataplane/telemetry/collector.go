@@ -45,7 +45,7 @@ func describe() *descriptions {
 		upstreamErrors:  desc("upstream_errors_total", "Tries that failed, retried or not.", "reason"),
 		upstreamHealthy: desc("upstream_healthy", "1 where an endpoint gets requests, 0 where it is taken out.", "upstream"),
 		breakerState: desc("circuit_breaker_state", "The circuit breaker of a cluster: 0 closed, 1 half-open, 2 open.",
-			"cluster"),
+			"service", "cluster"),
 		checks:          desc("health_checks_total", "Active health checks by their result.", "result"),
 		ejections:       desc("upstream_ejections_total", "Endpoints that were taken out.", "reason"),
 		reloads:         desc("config_reloads_total", "Configurations that were applied or refused.", "result"),
@@ -113,7 +113,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	if list := m.breakers.Load(); list != nil {
-		(*list)(func(cluster string, state int) { gauge(d.breakerState, float64(state), cluster) })
+		(*list)(func(service, cluster string, state int) { gauge(d.breakerState, float64(state), service, cluster) })
 	}
 	for upstream, healthy := range m.health() {
 		gauge(d.upstreamHealthy, boolValue(healthy), upstream)

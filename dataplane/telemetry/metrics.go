@@ -46,7 +46,7 @@ type Metrics struct {
 	reloadedAt          atomic.Int64 // Unix milliseconds of the last good one
 	reloadFailed        atomic.Bool  // the last one was not good
 	upstreams           atomic.Pointer[func(yield func(upstream string, healthy bool))]
-	breakers            atomic.Pointer[func(yield func(cluster string, state int))]
+	breakers            atomic.Pointer[func(yield func(service, cluster string, state int))]
 	certificates        atomic.Pointer[[]Certificate]
 
 	filters  filterMetrics
@@ -165,7 +165,7 @@ func (m *Metrics) SetUpstreams(list func(yield func(upstream string, healthy boo
 
 // SetBreakers tells where the states of circuit breakers are read: list is called at each scrape, from its goroutine, and
 // must call yield for every cluster that has one, with 0 (closed), 1 (half-open) or 2 (open).
-func (m *Metrics) SetBreakers(list func(yield func(cluster string, state int))) { m.breakers.Store(&list) }
+func (m *Metrics) SetBreakers(list func(yield func(service, cluster string, state int))) { m.breakers.Store(&list) }
 
 // A Certificate is one that a service shows, and when it ends.
 type Certificate struct {

@@ -101,11 +101,11 @@ func (c *Cluster) EachWeighted(yield func(addr netip.AddrPort, serving bool)) {
 }
 
 // EachBreaker calls yield with every cluster that has a circuit breaker, and its state.
-func (cs *Clusters) EachBreaker(yield func(cluster string, state breaker.State)) {
+func (cs *Clusters) EachBreaker(yield func(service, cluster string, state breaker.State)) {
 	for _, c := range cs.All() {
 		if c.breaker.On() {
 			state, _ := c.breaker.State(exchange.Now())
-			yield(c.id, state)
+			yield(c.Settings().Service, c.id, state)
 		}
 	}
 }
