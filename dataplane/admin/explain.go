@@ -103,11 +103,7 @@ func Explain(s *snapshot.Snapshot, clusters []upstream.ClusterStatus, bound func
 	case x.Request.Method == exchange.CONNECT || x.Request.Method == exchange.TRACE:
 		note("%s is refused", r.method)
 		return e, nil
-	case !x.NormalizePath():
-		note("the path is refused with 400: it is no path, or an endpoint could read another one in it")
-		return e, nil
 	}
-	e.Path = string(x.Request.Path)
 	in := router.Listener{Snapshot: l}
 	for _, route := range l.Routes {
 		in.Routes = append(in.Routes, &router.Route{Snapshot: route})
@@ -116,6 +112,12 @@ func Explain(s *snapshot.Snapshot, clusters []upstream.ClusterStatus, bound func
 	if err != nil {
 		return nil, err
 	}
+	x.Request.KeepSlashes = table.KeepsSlashes(x.Conn.Listener, x.Request.Host)
+	if !x.NormalizePath() {
+		note("the path is refused with 400: it is no path, or an endpoint could read another one in it")
+		return e, nil
+	}
+	e.Path = string(x.Request.Path)
 	found := table.Explain(x)
 	if service := found.Result.Service; service != nil {
 		e.Service = path.Join(service.Snapshot.Namespace, service.Snapshot.Name)
