@@ -165,7 +165,9 @@ func (m *Metrics) SetUpstreams(list func(yield func(upstream string, healthy boo
 
 // SetBreakers tells where the states of circuit breakers are read: list is called at each scrape, from its goroutine, and
 // must call yield for every cluster that has one, with 0 (closed), 1 (half-open) or 2 (open).
-func (m *Metrics) SetBreakers(list func(yield func(service, cluster string, state int))) { m.breakers.Store(&list) }
+func (m *Metrics) SetBreakers(list func(yield func(service, cluster string, state int))) {
+	m.breakers.Store(&list)
+}
 
 // A Certificate is one that a service shows, and when it ends.
 type Certificate struct {
