@@ -50,7 +50,7 @@ func (f *tokens) Request(x *exchange.Exchange) filter.Verdict {
 		return refused.answer(x)
 	}
 	now := time.Now().Unix()
-	of := digest(sha256.Sum256(text))
+	of := sha256.Sum256(text)
 	o := f.cache.get(&of)
 	if o != nil && !o.holds(now) {
 		f.cache.drop(o)

@@ -291,7 +291,7 @@ func (s *source) fetch(parent context.Context) (keys []*key, age time.Duration, 
 		}
 		return nil, 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing is lost with it
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, 0, fmt.Errorf("the answer is %d", resp.StatusCode)
 	}

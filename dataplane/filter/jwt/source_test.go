@@ -60,7 +60,7 @@ func (s *keyServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if fail {
 		return nil, errors.New("no route to host")
 	}
-	return &http.Response{StatusCode: 200, Header: s.header, Body: io.NopCloser(strings.NewReader(string(keys))), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: s.header, Body: io.NopCloser(strings.NewReader(string(keys))), Request: r}, nil
 }
 
 func TestBeforeTheFirstKeys(t *testing.T) {
@@ -329,7 +329,7 @@ func TestFetch(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/keys", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("User-Agent") != "pingora-proxy" || !strings.Contains(r.Header.Get("Accept"), "jwk-set") {
-			w.WriteHeader(400)
+			w.WriteHeader(http.StatusBadRequest)
 		}
 		_, _ = w.Write(setOf(k))
 	})
@@ -342,12 +342,12 @@ func TestFetch(t *testing.T) {
 	})
 	mux.HandleFunc("/to/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", r.URL.RawQuery)
-		w.WriteHeader(302)
+		w.WriteHeader(http.StatusFound)
 	})
 	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(append(setOf(k), strings.Repeat(" ", maxSet)...))
 	})
-	mux.HandleFunc("/201", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201); _, _ = w.Write(setOf(k)) })
+	mux.HandleFunc("/201", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated); _, _ = w.Write(setOf(k)) })
 	plain, secure := httptest.NewServer(mux), httptest.NewTLSServer(mux)
 	defer plain.Close()
 	defer secure.Close()
