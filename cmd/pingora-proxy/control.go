@@ -110,9 +110,10 @@ func (c *control) close() {
 func (c *control) Ready() bool { return c.plane.Ready() }
 
 // Overview implements admin.State.
-func (c *control) Overview() admin.Overview {
+func (c *control) Overview() admin.Overview { return c.overview(c.describe()) }
+
+func (c *control) overview(d *admin.Snapshot) admin.Overview {
 	snapshot, _ := c.plane.Snapshot()
-	d := c.describe()
 	o := admin.Overview{
 		Version: version, StartedAt: c.started, UptimeSeconds: int64(time.Since(c.started).Seconds()),
 		Ready: c.Ready(), ConfigHash: snapshot.Hash,
@@ -162,8 +163,9 @@ func (c *control) Config() admin.Config {
 func (c *control) Status() admin.Status {
 	snapshot, _ := c.plane.Snapshot()
 	status := c.viewer.Status(snapshot, c.plane.Clusters(), c.metrics)
-	status.Overview, status.Config = c.Overview(), c.Config()
+	status.Config = c.Config()
 	d := status.Config.Snapshot
+	status.Overview = c.overview(d) // of the same description: to make one takes a while where there are thousands of routes
 	status.Config.Snapshot, status.Listeners, status.Services = nil, d.Listeners, d.Services
 	return status
 }
