@@ -19,6 +19,7 @@ func TestCORS(t *testing.T) {
 			w.Header().Set("Vary", "Accept-Encoding")
 			w.Header().Set("X-Total", "5")
 		}))
+		c.Write(t, "htpasswd", "carol:"+hashOfPassword+"\n")
 		c.Serve(t, strings.ReplaceAll(`
   - name: shop
     bind_address: '${host}:8080'
@@ -33,6 +34,10 @@ func TestCORS(t *testing.T) {
       - name: open
         matches: [{path: {value: /open}}]
         filters: [{cors: {allow_origins: ['*'], allow_methods: [GET, PATCH], allow_headers: [X-A]}}]
+      - name: closed
+        matches: [{path: {value: /closed}, methods: [DELETE]}]
+        auth: {basic: {users_ref: {file: '${dir}/htpasswd'}}}
+        filters: [{cors: {allow_origins: ['https://example.com']}}]
 `, "ORIGIN", origin))
 		const url = "http://shop.example:8080"
 		preflight := func(path, from, method string, fields ...string) *matrix.Response {
@@ -69,6 +74,10 @@ func TestCORS(t *testing.T) {
 		check("preflight to all", preflight("/open", "null", "PATCH"), 204, map[string]string{
 			"Allow-Origin": "*", "Allow-Methods": "GET, PATCH", "Allow-Headers": "X-A", "Max-Age": "5",
 		})
+		check("preflight before authentication", preflight("/closed", "https://example.com", "DELETE"), 204, map[string]string{
+			"Allow-Origin": "https://example.com", "Allow-Methods": "DELETE", "Max-Age": "5",
+		})
+		check("who is not let in", c.Do(t, "DELETE", url+"/closed", "", "Origin: https://example.com"), 401, map[string]string{"Allow-Origin": "https://example.com"})
 		if len(asked) != 0 {
 			t.Errorf("the origin was asked: %s", <-asked)
 		}
