@@ -25,7 +25,7 @@ const (
 	connWindow = 1 << 20
 	// maxHeadBytes bounds the fields of all requests that run on a connection together. More streams are refused, which is
 	// no fault: their clients may ask again.
-	maxHeadBytes = 512 << 10
+	maxHeadBytes = 384 << 10
 	// maxStreamID is the last stream that there can be.
 	maxStreamID = 1<<31 - 1
 	// lingerTime bounds how long what a client still sends is dropped behind a GOAWAY.
@@ -48,7 +48,7 @@ type conn struct {
 	settled bool        // the client's SETTINGS have come
 	fresh   []*stream   // began in what was read last: none of them is served before all of it is looked at
 	block   block       // the header block that is being read
-	spare   wire.Fields // of blocks that begin no stream
+	fields  wire.Fields // of that block
 	calm    wire.Allowance
 	resets  wire.Allowance
 	farCut  bool // GOAWAY says that streams above last are not served
@@ -125,6 +125,13 @@ func (c *conn) preface() error {
 
 // more waits until there is more to read, through what else happens meanwhile.
 func (c *conn) more() error {
+	if c.fields.Memory() > maxKept && !c.decoder.Open() {
+		c.mu.Lock()
+		if c.running == 0 {
+			c.fields = wire.Fields{}
+		}
+		c.mu.Unlock()
+	}
 	for {
 		err := c.in.Fill()
 		if err == nil {

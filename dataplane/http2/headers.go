@@ -10,11 +10,10 @@ import (
 // A block is the header block that a connection's reader is in the middle of. Between HEADERS and the end of its block
 // nothing else may come.
 type block struct {
-	id     uint32
-	ended  bool // the stream ends with it
-	means  meaning
-	stream *stream // that it begins
-	began  exchange.Nanos
+	id    uint32
+	ended bool // the stream ends with it
+	means meaning
+	began exchange.Nanos
 }
 
 // A meaning says what becomes of a header block when it is complete.
@@ -63,16 +62,11 @@ func (c *conn) headers(f *h2.HeadersFrame) error {
 	if f.HasPriority() && f.Priority.StreamDep == b.id {
 		b.means = faulty
 	}
-	switch b.means {
-	case begins:
-		b.stream = newStream(c, b.id)
-		b.stream.x.Record.Start = b.began
-		c.decoder.Begin(&b.stream.fields, wire.RequestHead, limits)
-	case ends:
-		c.decoder.Begin(&c.spare, wire.RequestTrailer, limits)
-	case ignored, refused, faulty:
-		c.decoder.Begin(&c.spare, wire.RequestHead, limits)
+	kind := wire.RequestHead
+	if b.means == ends {
+		kind = wire.RequestTrailer
 	}
+	c.decoder.Begin(&c.fields, kind, limits)
 	if !f.HeadersEnded() {
 		c.mu.Lock()
 		c.deadlines.block = b.began + exchange.Nanos(c.srv.options.Load().HeaderTimeout)
@@ -90,32 +84,19 @@ func (c *conn) fragment(p []byte, last bool) error {
 	if err == nil && last {
 		err = c.decoder.End()
 	}
-	if err != nil {
-		if b.stream != nil {
-			b.stream.free()
-			b.stream = nil
-		}
+	if err != nil || !last {
 		return err
-	}
-	if !last {
-		return nil
 	}
 	c.mu.Lock()
 	c.deadlines.block = 0
 	c.mu.Unlock()
-	s := b.stream
-	b.stream = nil
 	switch b.means {
 	case begins:
-		return c.begin(s)
+		return c.begin()
 	case ends:
 		return c.trailer()
 	case refused:
-		c.out.Reset(b.id, h2.ErrCodeRefusedStream)
-		c.mu.Lock()
-		c.gone.Note(b.id)
-		c.mu.Unlock()
-		return c.cancels()
+		return c.reset(b.id, h2.ErrCodeRefusedStream)
 	case faulty:
 		code := h2.ErrCodeProtocol
 		c.mu.Lock()
@@ -130,28 +111,31 @@ func (c *conn) fragment(p []byte, last bool) error {
 }
 
 // begin begins a stream whose request is complete but for its body. It is served when all that has been read is looked at.
-func (c *conn) begin(s *stream) error {
-	b, r := &c.block, &s.x.Request
+func (c *conn) begin() error {
+	b, size := &c.block, c.fields.Size()
+	c.mu.Lock()
+	if c.running > 0 && c.headBytes+size > maxHeadBytes {
+		defer c.unlock()
+		return c.resetLocked(b.id, h2.ErrCodeRefusedStream)
+	}
+	c.headBytes += size
+	c.running++
+	c.mu.Unlock()
+	s := newStream(c, b.id)
+	s.fields, c.fields = c.fields, s.fields // where nothing comes of a block, its memory serves the next one
+	s.size = size
+	r := &s.x.Request
+	s.x.Record.Start = b.began
 	s.fault = s.fields.Request(r, b.ended)
 	if protocol := s.fields.Protocol(); len(protocol) > 0 && s.fault == nil {
 		s.fault = s.connect(protocol)
 	}
-	s.size = s.fields.Size()
 	length := r.ContentLength
 	if s.websocket || s.fault != nil { // nothing is known of it
 		length = -1
 	}
 	s.body.Open(length, b.ended)
 	c.mu.Lock()
-	if c.running > 0 && c.headBytes+s.size > maxHeadBytes {
-		c.gone.Note(s.id)
-		c.mu.Unlock()
-		c.out.Reset(s.id, h2.ErrCodeRefusedStream)
-		s.free()
-		return c.cancels()
-	}
-	c.headBytes += s.size
-	c.running++
 	c.streams[s.id] = s
 	c.mu.Unlock()
 	c.out.Open(&s.sender, s.id)
@@ -168,7 +152,7 @@ func (c *conn) trailer() error {
 	if s == nil {
 		return nil
 	}
-	if !s.body.End(&c.spare) {
+	if !s.body.End(&c.fields) {
 		return c.resetLocked(id, h2.ErrCodeProtocol)
 	}
 	return nil
