@@ -3,6 +3,8 @@ package integration_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 has it
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -307,5 +309,57 @@ func TestTimeoutsOverHTTP2(t *testing.T) {
 	}
 	if n := origin.opened(); n != 1 {
 		t.Errorf("%d connections to the endpoint", n)
+	}
+}
+
+// TestWebSocketToAnEndpointOverHTTP2 goes through two proxies that speak HTTP/2 to each other: the first one asks by extended
+// CONNECT (RFC 8441), the second one answers that.
+func TestWebSocketToAnEndpointOverHTTP2(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartRawOrigin(t, func(c *harness.OriginConn) {
+		r := c.Request()
+		if r == nil || r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Sec-WebSocket-Version") != "13" {
+			c.Fail("this is no WebSocket: %+v", r)
+			return
+		}
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+		c.Send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+			base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\nwelcome")
+		_, _ = io.Copy(c.Conn, c.Reader)
+		c.Send("bye")
+	})
+	behind := front(t, origin.Addr, "", "")
+	p := overH2C(t, behind.addr, "")
+	s := site{p, p.Addr(t, "web")}
+	for range 3 { // on one connection between the two
+		c := upgraded(t, s, "/ws")
+		if got := c.Read(t, 7); got != "welcome" {
+			t.Errorf("%q", got)
+		}
+		text := harness.Pattern(1 << 20)
+		sent := make(chan error, 1)
+		go func() { sent <- c.TrySend(text) }()
+		if got := c.Read(t, len(text)); got != text {
+			t.Error("other bytes came back than were sent")
+		}
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+		c.CloseWrite(t)
+		if rest, err := c.Rest(); rest != "bye" || err != nil {
+			t.Errorf("%q %v", rest, err)
+		}
+	}
+}
+
+// TestWebSocketToAnEndpointThatTakesNone is refused before anything is sent.
+func TestWebSocketToAnEndpointThatTakesNone(t *testing.T) {
+	t.Parallel()
+	origin := startSecure(t, nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s arrived", r.Method, r.URL) }))
+	p := overH2C(t, origin.addr, "")
+	c := harness.Dial(t, p.Addr(t, "web"))
+	c.Send(t, fmt.Sprintf(upgrade, "/ws"))
+	if r, err := c.TryResponse("GET"); err != nil || r.StatusCode != 502 || !strings.Contains(r.Text, "upstream_protocol") {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
