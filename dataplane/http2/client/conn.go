@@ -45,6 +45,9 @@ const (
 	// pingAfter is after how much silence with streams open an endpoint is asked whether it lives, and how long it has to
 	// answer.
 	pingAfter = 15 * time.Second
+	// pingEvery is how long it is not asked again then: servers of gRPC end connections on which they are asked more often
+	// (GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5 minutes).
+	pingEvery = 5*time.Minute + 10*time.Second
 )
 
 // An Error says why a round trip has no response.
@@ -96,13 +99,14 @@ type Conn struct {
 	initial  int // what may be sent on a new stream
 	recv     int // what the endpoint may send
 	settled  bool
-	ready    chan struct{} // closed when it is settled, or dead
-	extended bool          // extended CONNECT is allowed
-	leaving  bool          // no new streams, but for those that are reserved
-	away     bool          // the endpoint takes none
-	pinged   exchange.Nanos
-	idle     uint32 // rounds without a stream
-	err      error  // the connection is dead
+	ready    chan struct{}  // closed when it is settled, or dead
+	extended bool           // extended CONNECT is allowed
+	leaving  bool           // no new streams, but for those that are reserved
+	away     bool           // the endpoint takes none
+	pinged   exchange.Nanos // a PING that was not answered yet; 0: none
+	asked    exchange.Nanos // the last one
+	idle     uint32         // rounds without a stream
+	err      error          // the connection is dead
 }
 
 // New makes a Conn of a fresh connection, plain TCP or TLS, and starts what runs on it. gone is called
@@ -507,7 +511,9 @@ func (c *Conn) Sweep(now exchange.Nanos, most uint32) {
 	case silent < exchange.Nanos(pingAfter):
 		c.pinged = 0
 	case c.pinged == 0:
-		c.pinged, ping = now, true
+		if c.asked == 0 || now-c.asked >= exchange.Nanos(pingEvery) {
+			c.pinged, c.asked, ping = now, now, true
+		}
 	default:
 		dead = now-c.pinged >= exchange.Nanos(pingAfter)
 	}

@@ -454,6 +454,47 @@ func TestLiveness(t *testing.T) {
 	failure(t, <-failed, exchange.UpstreamReset)
 }
 
+// TestPingsAreRare: an endpoint that answers them is not asked again soon. gRPC's servers take that for an attack.
+func TestPingsAreRare(t *testing.T) {
+	pings := make(chan struct{}, 100)
+	pool := scripted(t, func(p *peer) {
+		p.settle()
+		p.request()
+		p.until(func(f http2.Frame) bool {
+			if f, ok := f.(*http2.PingFrame); ok {
+				_ = p.framer.WritePing(true, f.Data)
+				pings <- struct{}{}
+			}
+			return false
+		})
+	})
+	x, c := request(exchange.GET, "/")
+	failed := make(chan error, 1)
+	go func() { failed <- pool.RoundTrip(x, Try{}) }()
+	var conn *Conn
+	for end := time.Now().Add(patience); conn == nil && time.Now().Before(end); {
+		if conns := pool.Conns(); len(conns) == 1 && conns[0].Load() == 1 {
+			conn = conns[0].(*Conn)
+		}
+	}
+	now := exchange.Now() + exchange.Nanos(time.Hour)
+	conn.Sweep(now, 60)
+	<-pings
+	conn.mu.Lock()
+	conn.pinged = 0 // as when the answer was read, in time that has passed
+	conn.mu.Unlock()
+	for i := range 300 {
+		conn.Sweep(now+exchange.Nanos(time.Duration(i)*time.Second), 60)
+	}
+	if n := len(pings); n != 0 {
+		t.Errorf("%d more within five minutes", n)
+	}
+	conn.Sweep(now+exchange.Nanos(pingEvery), 60)
+	<-pings
+	c.leave()
+	failure(t, <-failed, exchange.ClientReset)
+}
+
 func TestIdleConnectionsEnd(t *testing.T) {
 	left := make(chan []string, 1)
 	pool := scripted(t, func(p *peer) {
