@@ -20,6 +20,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/tcp"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
@@ -71,7 +72,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	// From here on nothing fails but the table, whose errors Translate has ruled out: it is compiled before anything live changes.
 	table, routes, err := d.compile(s, opened, chains)
 	if err == nil {
-		err = d.access.Apply(telemetry.AccessLogConfig(s.AccessLog))
+		err = d.access.Apply(accesslog.Config(s.AccessLog))
 	}
 	if err == nil {
 		err = d.tracer.Apply(trace.Config(s.Tracing))

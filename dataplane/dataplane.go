@@ -19,6 +19,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/store"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
@@ -51,7 +52,7 @@ type Options struct {
 type DataPlane struct {
 	log      logr.Logger
 	metrics  *telemetry.Metrics
-	access   *telemetry.AccessLog
+	access   *accesslog.Log
 	tracer   *trace.Tracer
 	sweeper  *wire.Sweeper
 	proxy    *proxy.Proxy
@@ -93,7 +94,7 @@ func New(o Options) *DataPlane {
 	}
 	d.fetch, d.transport = newFetch(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
-	d.access = telemetry.NewAccessLog(o.Log.WithName("access-log"), o.Metrics)
+	d.access = accesslog.New(o.Log.WithName("access-log"), o.Metrics)
 	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics.SpansLost)
 	d.store = store.New(snapshot.Store{}, o.Log.WithName("rate-limit-store"), o.Metrics)
 	d.proxy = proxy.New(o.Metrics, d.access, d.tracer, o.Log.WithName("proxy"))

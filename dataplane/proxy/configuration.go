@@ -9,13 +9,14 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 )
 
 // A Proxy serves exchanges on the configuration that is current when they begin. It implements exchange.Handler.
 type Proxy struct {
 	metrics *telemetry.Metrics
-	access  *telemetry.AccessLog
+	access  *accesslog.Log
 	tracer  *trace.Tracer
 	log     logr.Logger
 	current atomic.Pointer[Configuration]
@@ -25,7 +26,7 @@ type Proxy struct {
 }
 
 // New returns a Proxy that answers 404 until Use. What single requests failed of goes to log, at level debug.
-func New(metrics *telemetry.Metrics, access *telemetry.AccessLog, tracer *trace.Tracer, log logr.Logger) *Proxy {
+func New(metrics *telemetry.Metrics, access *accesslog.Log, tracer *trace.Tracer, log logr.Logger) *Proxy {
 	p := &Proxy{metrics: metrics, access: access, tracer: tracer, log: log}
 	p.current.Store(&Configuration{Table: &router.Table{}})
 	return p

@@ -20,6 +20,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
@@ -244,7 +245,7 @@ type rig struct {
 func newRig(t testing.TB, dial func(context.Context, netip.AddrPort) (net.Conn, error), change func(*snapshot.Route), filters []filter.Filter, endpoints ...string) *rig {
 	t.Helper()
 	m := telemetry.NewMetrics("test")
-	access := telemetry.NewAccessLog(logr.Discard(), m)
+	access := accesslog.New(logr.Discard(), m)
 	sweeper := wire.NewSweeper()
 	ctx, cancel := context.WithCancel(context.Background())
 	swept := make(chan struct{})

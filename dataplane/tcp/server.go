@@ -14,6 +14,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
@@ -32,7 +33,7 @@ type Stream struct {
 type Options struct {
 	Log     logr.Logger
 	Metrics *telemetry.Metrics
-	Access  *telemetry.AccessLog
+	Access  *accesslog.Log
 }
 
 // A Server serves the connections of one listener. Which streams it has may be changed while connections are open: those

@@ -93,7 +93,7 @@ func NewLogger(o LogOptions) (logr.Logger, error) {
 		o.Level = NewLevel()
 	}
 	if o.Writer == nil {
-		stderr, err := duplicate(os.Stderr) // a log whose reader is gone must not end the proxy
+		stderr, err := Duplicate(os.Stderr) // a log whose reader is gone must not end the proxy
 		if err != nil {
 			return logr.Discard(), fmt.Errorf("stderr: %w", err)
 		}

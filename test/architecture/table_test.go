@@ -94,7 +94,7 @@ var table = map[string]row{
 	"charts/gen": {libraries: []string{"github.com/goccy/go-yaml"}},
 
 	"dataplane": {
-		imports:   []string{"dataplane/*", "dataplane/telemetry/trace"},
+		imports:   []string{"dataplane/*", "dataplane/telemetry/accesslog", "dataplane/telemetry/trace"},
 		libraries: []string{logr},
 	},
 	"dataplane/exchange": {},
@@ -104,6 +104,10 @@ var table = map[string]row{
 			logr, "github.com/go-logr/zapr", "go.uber.org/zap", "github.com/prometheus/client_golang", "github.com/prometheus/common/expfmt",
 			"github.com/prometheus/client_model/go", "google.golang.org/protobuf",
 		},
+	},
+	"dataplane/telemetry/accesslog": {
+		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
+		libraries: []string{logr},
 	},
 	"dataplane/telemetry/trace": {
 		imports:   []string{"dataplane/exchange"},
@@ -214,7 +218,7 @@ var table = map[string]row{
 	"dataplane/tcp": {
 		// The exchange, because a connection's line in the access log is one; a filter, because access is one.
 		imports: []string{
-			"dataplane/snapshot", "dataplane/upstream", "dataplane/upstream/group", "dataplane/telemetry", "dataplane/exchange",
+			"dataplane/snapshot", "dataplane/upstream", "dataplane/upstream/group", "dataplane/telemetry", "dataplane/telemetry/accesslog", "dataplane/exchange",
 			"dataplane/filter", "dataplane/http1/wire",
 		},
 		libraries: []string{logr},
@@ -234,7 +238,7 @@ var table = map[string]row{
 		// The snapshot, because a route's time-outs and retries are the snapshot's and have no live side.
 		imports: []string{
 			"dataplane/exchange", "dataplane/router", "dataplane/snapshot", "dataplane/upstream", "dataplane/upstream/group",
-			"dataplane/filter", "dataplane/telemetry", "dataplane/telemetry/trace",
+			"dataplane/filter", "dataplane/telemetry", "dataplane/telemetry/accesslog", "dataplane/telemetry/trace",
 		},
 		libraries: []string{logr},
 	},

@@ -1,4 +1,4 @@
-package telemetry
+package accesslog
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
 // The formats of the access log.
@@ -25,26 +26,26 @@ const (
 // maxStuck bounds the files of earlier configurations that could not be written to their end yet.
 const maxStuck = 4
 
-// AccessLogConfig says where and how requests are written down. It has the fields of snapshot.AccessLog and is converted
+// Config says where and how requests are written down. It has the fields of snapshot.AccessLog and is converted
 // from it.
-type AccessLogConfig struct {
+type Config struct {
 	Path          string  // stdout, stderr, off, or a file
 	Format        string  // JSON or Console, in any case; empty: JSON
 	SamplePercent float64 // of the requests, by chance: 100 is all, 0 none
 }
 
-// An AccessLog writes a line a request. Log encodes it on the request's goroutine and leaves it in memory; a goroutine
+// A Log writes a line a request. Log encodes it on the request's goroutine and leaves it in memory; a goroutine
 // of the log's own writes. What cannot be written is dropped and counted when the memory is full: a full disk or a stuck
 // pipe never slows a request.
-type AccessLog struct {
+type Log struct {
 	log      logr.Logger
-	metrics  *Metrics
+	metrics  *telemetry.Metrics
 	encoders sync.Pool // of *encoder: one a core in practice, so that encoding needs no lock
 	current  atomic.Pointer[destination]
 	waiting  atomic.Int64 // bytes in the memory of all writers
 
 	mu      sync.Mutex // guards what follows: one Apply, Reopen or Close at a time
-	config  AccessLogConfig
+	config  Config
 	leaving []*lineWriter // replaced, but not yet at their end
 	closed  bool
 }
@@ -56,20 +57,20 @@ type destination struct {
 	sample uint64 // of 2^32 requests; 0: off
 }
 
-// NewAccessLog returns a log that is off until Apply. Problems of writing go to log; metrics counts them. It must be
+// New returns a log that is off until Apply. Problems of writing go to log; metrics counts them. It must be
 // closed.
-func NewAccessLog(log logr.Logger, metrics *Metrics) *AccessLog {
-	l := &AccessLog{log: log, metrics: metrics, config: AccessLogConfig{Path: "off"}}
+func New(log logr.Logger, metrics *telemetry.Metrics) *Log {
+	l := &Log{log: log, metrics: metrics, config: Config{Path: "off"}}
 	l.encoders.New = func() any { return &encoder{line: make([]byte, 0, 1024)} }
 	l.current.Store(&destination{})
 	return l
 }
 
 // Enabled reports whether Log may write a line. Where it does not, a caller can leave out what only the log needs.
-func (l *AccessLog) Enabled() bool { return l.current.Load().sample != 0 }
+func (l *Log) Enabled() bool { return l.current.Load().sample != 0 }
 
 // Log writes down a finished exchange: x.Record is complete. It does not block.
-func (l *AccessLog) Log(x *exchange.Exchange, configHash string) {
+func (l *Log) Log(x *exchange.Exchange, configHash string) {
 	d := l.current.Load()
 	if d.sample == 0 || d.sample < 1<<32 && uint64(rand.Uint32()) >= d.sample {
 		return
@@ -94,21 +95,21 @@ func (l *AccessLog) Log(x *exchange.Exchange, configHash string) {
 
 // Apply makes the log follow a configuration. Lines logged before still go where they would have gone. With an error
 // nothing has changed. A file that was renamed or removed since is opened anew.
-func (l *AccessLog) Apply(config AccessLogConfig) error {
+func (l *Log) Apply(config Config) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.apply(config)
 }
 
 // Reopen opens the log's file anew if it was renamed or removed. With an error the old one is still written.
-func (l *AccessLog) Reopen() error {
+func (l *Log) Reopen() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.apply(l.config)
 }
 
 // apply does the work of Apply. The caller holds l.mu.
-func (l *AccessLog) apply(config AccessLogConfig) error {
+func (l *Log) apply(config Config) error {
 	if l.closed {
 		return errors.New("access_log: it is closed")
 	}
@@ -138,7 +139,7 @@ func (l *AccessLog) apply(config AccessLogConfig) error {
 }
 
 // change makes next the destination. The caller holds l.mu.
-func (l *AccessLog) change(next *destination) {
+func (l *Log) change(next *destination) {
 	old := l.current.Swap(next)
 	if old.writer != nil && old.writer != next.writer {
 		old.writer.end()
@@ -147,7 +148,7 @@ func (l *AccessLog) change(next *destination) {
 }
 
 // Close writes what is pending and ends the log; it gives up after three seconds. Later lines are not written.
-func (l *AccessLog) Close() error {
+func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
@@ -166,7 +167,7 @@ func (l *AccessLog) Close() error {
 }
 
 // destinationOf reads everything of a configuration but its path.
-func destinationOf(config AccessLogConfig) (*destination, error) {
+func destinationOf(config Config) (*destination, error) {
 	if !(config.SamplePercent >= 0 && config.SamplePercent <= 100) { // also refuses NaN
 		return nil, fmt.Errorf("access_log.sample_percent: %v is not between 0 and 100", config.SamplePercent)
 	}

@@ -1,4 +1,4 @@
-package telemetry
+package accesslog
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 
 	"github.com/go-logr/logr"
 )
@@ -27,7 +29,7 @@ type lineWriter struct {
 	path    string
 	file    *os.File
 	log     logr.Logger
-	metrics *Metrics
+	metrics *telemetry.Metrics
 	waiting *atomic.Int64 // shared with the log's other writers
 
 	mu      sync.Mutex
@@ -41,7 +43,7 @@ type lineWriter struct {
 }
 
 // open starts a writer for a path.
-func (l *AccessLog) open(path string) (*lineWriter, error) {
+func (l *Log) open(path string) (*lineWriter, error) {
 	f, err := openFile(path)
 	if err != nil {
 		return nil, err
@@ -57,37 +59,12 @@ func (l *AccessLog) open(path string) (*lineWriter, error) {
 func openFile(path string) (*os.File, error) {
 	switch path {
 	case "stdout":
-		return duplicate(os.Stdout)
+		return telemetry.Duplicate(os.Stdout)
 	case "stderr":
-		return duplicate(os.Stderr)
+		return telemetry.Duplicate(os.Stderr)
 	}
 	// O_NONBLOCK: opening a FIFO that nobody reads is an error, and does not hang. It has no effect on a regular file.
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
-}
-
-// duplicate returns a file of its own for a standard stream. Go ends a program that writes to a broken pipe on
-// descriptor 1 or 2; on another one the write fails, which a log survives. And closing it leaves the stream open.
-func duplicate(f *os.File) (*os.File, error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var dup int
-	var dupErr error
-	err = raw.Control(func(fd uintptr) {
-		syscall.ForkLock.RLock()
-		defer syscall.ForkLock.RUnlock()
-		if dup, dupErr = syscall.Dup(int(fd)); dupErr == nil {
-			syscall.CloseOnExec(dup)
-		}
-	})
-	if err != nil {
-		return nil, err
-	}
-	if dupErr != nil {
-		return nil, os.NewSyscallError("dup", dupErr)
-	}
-	return os.NewFile(uintptr(dup), f.Name()), nil
 }
 
 // is reports whether w writes what path names now.

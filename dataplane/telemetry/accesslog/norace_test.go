@@ -1,5 +1,5 @@
 //go:build !race
 
-package telemetry
+package accesslog
 
 const raceDetector = false

@@ -1,4 +1,4 @@
-package telemetry
+package accesslog
 
 import (
 	"bufio"
@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
@@ -48,11 +50,11 @@ func (m *messages) count(part string) (n int) {
 	return n
 }
 
-func newLog(t testing.TB, config AccessLogConfig) (*AccessLog, *Metrics, *messages) {
+func newLog(t testing.TB, config Config) (*Log, *telemetry.Metrics, *messages) {
 	t.Helper()
 	seen, logger := newMessages()
-	m := NewMetrics("test")
-	l := NewAccessLog(logger, m)
+	m := telemetry.NewMetrics("test")
+	l := New(logger, m)
 	t.Cleanup(func() { _ = l.Close() })
 	if err := l.Apply(config); err != nil {
 		t.Fatal(err)
@@ -78,14 +80,14 @@ func paths(t *testing.T, name string) (all []string) {
 	return all
 }
 
-func logPath(l *AccessLog, path string) {
+func logPath(l *Log, path string) {
 	x := served()
 	x.Request.Path = []byte(path)
 	l.Log(x, "hash")
 }
 
 func TestLogIsOffAtFirst(t *testing.T) {
-	l := NewAccessLog(logr.Discard(), NewMetrics("test"))
+	l := New(logr.Discard(), telemetry.NewMetrics("test"))
 	if l.Enabled() {
 		t.Error("it is on")
 	}
@@ -96,14 +98,14 @@ func TestLogIsOffAtFirst(t *testing.T) {
 		}
 	}
 	l.Log(served(), "hash")
-	if l.Apply(AccessLogConfig{Path: "stdout", SamplePercent: 100}) == nil || l.Reopen() == nil {
+	if l.Apply(Config{Path: "stdout", SamplePercent: 100}) == nil || l.Reopen() == nil {
 		t.Error("it opens after its end")
 	}
 }
 
 func TestLogWritesEveryLine(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "access.log")
-	l, m, _ := newLog(t, AccessLogConfig{Path: name, Format: "json", SamplePercent: 100})
+	l, m, _ := newLog(t, Config{Path: name, Format: "json", SamplePercent: 100})
 	if !l.Enabled() {
 		t.Error("it is off")
 	}
@@ -140,7 +142,7 @@ func TestLogWritesEveryLine(t *testing.T) {
 // A quiet log is written without Close, before its memory is full.
 func TestLogIsFlushedInTime(t *testing.T) {
 	r, name := fifo(t)
-	l, _, _ := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: name, SamplePercent: 100})
 	lines := bufio.NewScanner(r)
 	for range 3 {
 		logPath(l, "/one")
@@ -167,7 +169,7 @@ func fifo(t *testing.T) (*os.File, string) {
 
 func TestFullMemoryDropsAndCounts(t *testing.T) {
 	r, name := fifo(t)
-	l, m, _ := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, m, _ := newLog(t, Config{Path: name, SamplePercent: 100})
 	logged := uint64(0)
 	for m.AccessLogDropped.Value() < 100 { // nobody reads: this ends only if lines are dropped, and nothing blocks
 		logPath(l, "/x")
@@ -194,12 +196,12 @@ func TestFullMemoryDropsAndCounts(t *testing.T) {
 // A pipe that nobody reads takes neither the next file nor the end of the program with it.
 func TestStuckPipeIsLeftBehind(t *testing.T) {
 	r, stuck := fifo(t)
-	l, m, _ := newLog(t, AccessLogConfig{Path: stuck, SamplePercent: 100})
+	l, m, _ := newLog(t, Config{Path: stuck, SamplePercent: 100})
 	for m.AccessLogDropped.Value() == 0 {
 		logPath(l, "/x")
 	}
 	name := filepath.Join(t.TempDir(), "access.log")
-	if err := l.Apply(AccessLogConfig{Path: name, SamplePercent: 100}); err != nil {
+	if err := l.Apply(Config{Path: name, SamplePercent: 100}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
@@ -216,7 +218,7 @@ func TestStuckPipeIsLeftBehind(t *testing.T) {
 func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	name, old := filepath.Join(dir, "access.log"), filepath.Join(dir, "access.log.1")
-	l, _, _ := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: name, SamplePercent: 100})
 	logPath(l, "/1")
 	writer := l.current.Load().writer
 	if err := l.Reopen(); err != nil || l.current.Load().writer != writer {
@@ -241,8 +243,8 @@ func TestReopen(t *testing.T) {
 
 func TestNoLineIsLostWhileFilesChange(t *testing.T) {
 	dir := t.TempDir()
-	config := func(i int) AccessLogConfig {
-		return AccessLogConfig{Path: filepath.Join(dir, fmt.Sprint(i%3)), SamplePercent: 100}
+	config := func(i int) Config {
+		return Config{Path: filepath.Join(dir, fmt.Sprint(i%3)), SamplePercent: 100}
 	}
 	l, m, _ := newLog(t, config(0))
 	const each = 3000
@@ -278,22 +280,22 @@ func TestNoLineIsLostWhileFilesChange(t *testing.T) {
 func TestApplyRefuses(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "access.log")
-	l, _, _ := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: name, SamplePercent: 100})
 	fifo := filepath.Join(dir, "unread")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		config AccessLogConfig
+		config Config
 		want   string
 	}{
-		{AccessLogConfig{Path: dir, SamplePercent: 100}, "access_log.path: open " + dir},
-		{AccessLogConfig{Path: filepath.Join(dir, "no", "such"), SamplePercent: 100}, "no such file"},
-		{AccessLogConfig{Path: fifo, SamplePercent: 100}, "access_log.path: open " + fifo},
-		{AccessLogConfig{Path: name, Format: "xml", SamplePercent: 100}, `access_log.format: "xml"`},
-		{AccessLogConfig{Path: name, SamplePercent: 100.5}, "access_log.sample_percent: 100.5"},
-		{AccessLogConfig{Path: name, SamplePercent: -1}, "access_log.sample_percent: -1"},
-		{AccessLogConfig{Path: name, SamplePercent: math.NaN()}, "access_log.sample_percent: NaN"},
+		{Config{Path: dir, SamplePercent: 100}, "access_log.path: open " + dir},
+		{Config{Path: filepath.Join(dir, "no", "such"), SamplePercent: 100}, "no such file"},
+		{Config{Path: fifo, SamplePercent: 100}, "access_log.path: open " + fifo},
+		{Config{Path: name, Format: "xml", SamplePercent: 100}, `access_log.format: "xml"`},
+		{Config{Path: name, SamplePercent: 100.5}, "access_log.sample_percent: 100.5"},
+		{Config{Path: name, SamplePercent: -1}, "access_log.sample_percent: -1"},
+		{Config{Path: name, SamplePercent: math.NaN()}, "access_log.sample_percent: NaN"},
 	} {
 		if err := l.Apply(c.config); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v", c.config, err)
@@ -310,9 +312,9 @@ func TestApplyRefuses(t *testing.T) {
 
 func TestOffAndSampling(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "access.log")
-	l, _, _ := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: name, SamplePercent: 100})
 	logPath(l, "/1")
-	for _, off := range []AccessLogConfig{{Path: "off", SamplePercent: 100}, {Path: name, SamplePercent: 0}} {
+	for _, off := range []Config{{Path: "off", SamplePercent: 100}, {Path: name, SamplePercent: 0}} {
 		if err := l.Apply(off); err != nil {
 			t.Fatal(err)
 		}
@@ -321,13 +323,13 @@ func TestOffAndSampling(t *testing.T) {
 		}
 		logPath(l, "/no")
 	}
-	if err := l.Apply(AccessLogConfig{Path: name, SamplePercent: 25}); err != nil {
+	if err := l.Apply(Config{Path: name, SamplePercent: 25}); err != nil {
 		t.Fatal(err)
 	}
 	for range 4000 {
 		logPath(l, "/some")
 	}
-	if err := l.Apply(AccessLogConfig{Path: name, Format: "Console", SamplePercent: 0}); err != nil {
+	if err := l.Apply(Config{Path: name, Format: "Console", SamplePercent: 0}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {
@@ -345,7 +347,7 @@ func TestOffAndSampling(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	l, m, seen := newLog(t, AccessLogConfig{Path: "/dev/full", SamplePercent: 100})
+	l, m, seen := newLog(t, Config{Path: "/dev/full", SamplePercent: 100})
 	logPath(l, "/1")
 	<-seen.more
 	for m.AccessLogWriteErrors.Value() < 2 { // it tries again
@@ -355,7 +357,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("logged %d times", n)
 	}
 	name := filepath.Join(t.TempDir(), "access.log")
-	if err := l.Apply(AccessLogConfig{Path: name, SamplePercent: 100}); err != nil {
+	if err := l.Apply(Config{Path: name, SamplePercent: 100}); err != nil {
 		t.Fatal(err)
 	}
 	logPath(l, "/2")
@@ -373,7 +375,7 @@ func TestFullDisk(t *testing.T) {
 // A pipe whose reader is gone fails, and works again with the next reader.
 func TestClosedPipe(t *testing.T) {
 	r, name := fifo(t)
-	l, m, seen := newLog(t, AccessLogConfig{Path: name, SamplePercent: 100})
+	l, m, seen := newLog(t, Config{Path: name, SamplePercent: 100})
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +404,7 @@ func TestStandardStreams(t *testing.T) {
 	}
 	defer r.Close()
 	os.Stdout = w
-	l, _, _ := newLog(t, AccessLogConfig{Path: "stdout", Format: "console", SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: "stdout", Format: "console", SamplePercent: 100})
 	os.Stdout = stdout
 	logPath(l, "/1")
 	if err := l.Reopen(); err != nil {
@@ -427,7 +429,7 @@ func TestStandardStreams(t *testing.T) {
 }
 
 func TestLogAllocatesNothing(t *testing.T) {
-	l, _, _ := newLog(t, AccessLogConfig{Path: filepath.Join(t.TempDir(), "access.log"), SamplePercent: 100})
+	l, _, _ := newLog(t, Config{Path: filepath.Join(t.TempDir(), "access.log"), SamplePercent: 100})
 	x := served()
 	for range 2000 {
 		l.Log(x, "9f3c2a51")
@@ -438,7 +440,7 @@ func TestLogAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkLog(b *testing.B) {
-	l, m, _ := newLog(b, AccessLogConfig{Path: os.DevNull, SamplePercent: 100}) // a disk would be what is measured
+	l, m, _ := newLog(b, Config{Path: os.DevNull, SamplePercent: 100}) // a disk would be what is measured
 	x := served()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
