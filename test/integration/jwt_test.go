@@ -206,6 +206,9 @@ func TestJWT(t *testing.T) {
 		if r := ask(token, "/"); r.Status != 200 || server.fetches() != fetches {
 			t.Errorf("after a reload: %d, %d fetches", r.Status, server.fetches()-fetches)
 		}
+		if n := c.Proxy.Metric(t, "pingora_proxy_jwks_refreshes_total", "provider", "corp", "result", "success"); n < 1 {
+			t.Errorf("%v fetches are counted", n)
+		}
 		// The provider signs with a new key, all at once. No request fails.
 		next := newTokenKey(t, "u2")
 		server.publish(jwks(t, url, next))

@@ -347,7 +347,10 @@ func TestFetch(t *testing.T) {
 	mux.HandleFunc("/long", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(append(setOf(k), strings.Repeat(" ", maxSet)...))
 	})
-	mux.HandleFunc("/201", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated); _, _ = w.Write(setOf(k)) })
+	mux.HandleFunc("/201", func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(setOf(k))
+	})
 	plain, secure := httptest.NewServer(mux), httptest.NewTLSServer(mux)
 	defer plain.Close()
 	defer secure.Close()
