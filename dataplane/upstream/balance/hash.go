@@ -170,8 +170,9 @@ func (b *Balance) consistent(t *Tried, hash uint64) int {
 	return b.untried(t)
 }
 
-// fits reports whether one more request keeps an endpoint within its bound.
+// fits reports whether one more request keeps an endpoint within its bound. Two are always within: a client that has its
+// answer may ask again before the endpoint's side knows that the first request is over.
 func (b *Balance) fits(at int, running float64) bool {
 	n := b.loads[at].Load()
-	return n <= 0 || float64(n) < b.table.share[at]*running
+	return n <= 1 || float64(n) < b.table.share[at]*running
 }
