@@ -48,6 +48,9 @@ func TestRespond(t *testing.T) {
 			if r.Status != test.config.Code || !r.Local || r.ContentLength != test.length || x.Record.Reason != exchange.Responded {
 				t.Errorf("%+v: %d, local %v, %d bytes, %s", test.config, r.Status, r.Local, r.ContentLength, x.Record.Reason)
 			}
+			if first := r.Header.Next(exchange.ContentType, 0); first >= 0 && r.Header.Next(exchange.ContentType, first+1) >= 0 {
+				t.Errorf("%+v: a field of an earlier response is left", test.config)
+			}
 			if got := string(r.Header.Value(exchange.ContentType)); got != test.content {
 				t.Errorf("%+v: Content-Type %q", test.config, got)
 			}
