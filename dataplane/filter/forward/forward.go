@@ -193,7 +193,7 @@ func (f *forward) forget(x *exchange.Exchange) {
 
 // read reads a body. whole is false where it is longer than what is passed on.
 func read(b exchange.Body, until time.Time) (body []byte, whole bool, err error) {
-	if b == nil {
+	if b == nil || b.Ended() {
 		return nil, true, nil
 	}
 	buffer := make([]byte, 0, 4096)
