@@ -95,9 +95,15 @@ func (c *conn) reset(id uint32, code h2.ErrCode) error {
 	return c.resetLocked(id, code)
 }
 
+// maxSettings is how many one frame may have. Each may change the windows of all streams.
+const maxSettings = 64
+
 // settings takes the client's settings.
 func (c *conn) settings(f *h2.SettingsFrame) error {
 	if !f.IsAck() {
+		if f.NumSettings() > maxSettings {
+			return errCalm
+		}
 		if err := f.ForeachSetting(c.out.Setting); err != nil {
 			return err
 		}

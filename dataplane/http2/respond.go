@@ -22,15 +22,15 @@ var errLength = errors.New("the body has another length than was announced")
 
 // Interim implements exchange.Downstream (RFC 9110 §15.2).
 func (s *stream) Interim(_ *exchange.Exchange, status int, h *exchange.Header) error {
-	if s.gone.Load() {
+	e := s.c.out.BeginHeaders(&s.sender)
+	if e == nil {
 		return errClientReset
 	}
-	e := s.c.out.BeginHeaders()
 	e.Status(status)
 	if h != nil {
 		e.Fields(h, wire.NotSent)
 	}
-	if err := s.c.out.EndHeaders(s.id, false); err != nil {
+	if _, err := s.c.out.EndHeaders(&s.sender, nil, false); err != nil {
 		return errClientReset
 	}
 	s.c.out.Flush()
@@ -91,7 +91,10 @@ func (s *stream) head(x *exchange.Exchange) error {
 	// Where all of a body is at hand its end is known: no trailer follows a length, but in HTTP/2.
 	whole := hasBody && r.ContentLength >= 0 && int64(len(data)) == r.ContentLength && r.Protocol != exchange.HTTP2
 	out := s.c.out
-	e := out.BeginHeaders()
+	e := out.BeginHeaders(&s.sender)
+	if e == nil {
+		return errClientReset
+	}
 	e.Status(r.Status)
 	e.Fields(&r.Header, wire.NotSent)
 	if !r.Header.Has(exchange.Date) {
@@ -107,7 +110,7 @@ func (s *stream) head(x *exchange.Exchange) error {
 	if s.fault != nil && s.fault.Status == 400 {
 		over = false // the stream is reset behind it: what is malformed has no good end (RFC 9113 §8.1.1)
 	}
-	n, err := out.EndHeadersWith(&s.sender, data, over)
+	n, err := out.EndHeaders(&s.sender, data, over)
 	if err != nil {
 		return errClientReset
 	}
@@ -213,9 +216,12 @@ func (s *stream) finish(x *exchange.Exchange) error {
 		return errLength
 	}
 	if r.Trailer.Len() > 0 {
-		e := s.c.out.BeginHeaders()
+		e := s.c.out.BeginHeaders(&s.sender)
+		if e == nil {
+			return errClientReset
+		}
 		e.TrailerFields(&r.Trailer)
-		if err := s.c.out.EndHeaders(s.id, true); err != nil {
+		if _, err := s.c.out.EndHeaders(&s.sender, nil, true); err != nil {
 			return errClientReset
 		}
 	} else if _, err := s.sender.Data(nil, true); err != nil {

@@ -59,10 +59,13 @@ func (s *stream) tunnel(x *exchange.Exchange) error {
 		return err
 	}
 	r.Header.Del(acceptField)
-	e := s.c.out.BeginHeaders()
+	e := s.c.out.BeginHeaders(&s.sender)
+	if e == nil {
+		return errClientReset
+	}
 	e.Status(200)
 	e.Fields(&r.Header, wire.NotSent)
-	if err := s.c.out.EndHeaders(s.id, false); err != nil {
+	if _, err := s.c.out.EndHeaders(&s.sender, nil, false); err != nil {
 		return errClientReset
 	}
 	in, out, err := tunnel.Run((*near)(s), r.Tunnel, s.idleTime())

@@ -197,7 +197,7 @@ func TestRefusedIsOfferedAnew(t *testing.T) {
 			x, _ := request(exchange.POST, "/")
 			newSource(x, 4, "body")
 			if err := p.RoundTrip(x, in(patience)); err != nil {
-				failure(t, err, exchange.UpstreamReset)
+				fails(t, err, exchange.UpstreamReset)
 				return
 			}
 			x.ResetResponse()
@@ -209,7 +209,7 @@ func TestRefusedIsOfferedAnew(t *testing.T) {
 func TestInterim(t *testing.T) {
 	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Link", "</a.css>")
-		w.WriteHeader(103)
+		w.WriteHeader(http.StatusEarlyHints)
 		_, _ = io.Copy(io.Discard, r.Body)
 	}, nil)
 	x, c := request(exchange.POST, "/")
@@ -229,7 +229,7 @@ func TestInterim(t *testing.T) {
 // A response that comes while the body is being sent does not wait for it.
 func TestEarlyResponse(t *testing.T) {
 	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(413)
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		_, _ = io.WriteString(w, "no")
 	}, nil)
 	x, _ := request(exchange.POST, "/")
@@ -252,7 +252,7 @@ func TestEarlyResponse(t *testing.T) {
 // Both sides talk at once, as streaming RPCs do.
 func TestConversation(t *testing.T) {
 	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 		buf := make([]byte, 10)
 		for {
@@ -309,7 +309,7 @@ func TestClientGoesAway(t *testing.T) {
 	started, canceled := make(chan struct{}, 1), make(chan struct{}, 1)
 	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/body" {
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()
 		}
 		started <- struct{}{}
@@ -322,7 +322,7 @@ func TestClientGoesAway(t *testing.T) {
 			<-started
 			c.leave()
 		}()
-		failure(t, p.RoundTrip(x, in(patience)), exchange.ClientReset)
+		fails(t, p.RoundTrip(x, in(patience)), exchange.ClientReset)
 		<-canceled
 	})
 	t.Run("in the body", func(t *testing.T) {
@@ -356,7 +356,7 @@ func TestIdleBody(t *testing.T) {
 	if body != "some" {
 		t.Errorf("%q", body)
 	}
-	failure(t, err, exchange.UpstreamIdle)
+	fails(t, err, exchange.UpstreamIdle)
 	x.ResetResponse()
 }
 
@@ -406,7 +406,7 @@ func TestBodyInMemory(t *testing.T) {
 // A client that fails while the response comes cuts it off, for what went wrong on its side.
 func TestClientFailsWhileTheResponseComes(t *testing.T) {
 	p, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 		_, _ = io.Copy(w, r.Body)
 	}, nil)
@@ -418,6 +418,6 @@ func TestClientFailsWhileTheResponseComes(t *testing.T) {
 	}
 	close(next)
 	_, err := read(x)
-	failure(t, err, exchange.RequestTimeout)
+	fails(t, err, exchange.RequestTimeout)
 	x.ResetResponse()
 }

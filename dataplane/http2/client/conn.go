@@ -219,7 +219,7 @@ func violates(code http2.ErrCode, text string) error { return &violation{code, t
 
 // broken ends the connection for what reading it came to.
 func (c *Conn) broken(err error) {
-	code := http2.ErrCodeProtocol
+	var code http2.ErrCode
 	var v *violation
 	var ce http2.ConnectionError
 	var se http2.StreamError

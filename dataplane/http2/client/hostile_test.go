@@ -178,7 +178,7 @@ func TestBodiesThatAreNotAsAnnounced(t *testing.T) {
 				t.Errorf("%d bytes, %q, %v", len(body), body[:min(len(body), 40)], err)
 			}
 			if err != nil {
-				failure(t, err, exchange.UpstreamTruncated)
+				fails(t, err, exchange.UpstreamTruncated)
 			}
 			x.ResetResponse()
 		})
@@ -283,7 +283,7 @@ func TestSettingsMustComeFirst(t *testing.T) {
 		p.drain()
 	})
 	x, _ := request(exchange.POST, "/")
-	failure(t, pool.RoundTrip(x, in(patience)), exchange.UpstreamReset)
+	fails(t, pool.RoundTrip(x, in(patience)), exchange.UpstreamReset)
 }
 
 func TestTooManyInterimResponses(t *testing.T) {
@@ -296,7 +296,7 @@ func TestTooManyInterimResponses(t *testing.T) {
 		p.drain()
 	})
 	x, _ := request(exchange.GET, "/")
-	failure(t, pool.RoundTrip(x, in(patience)), exchange.UpstreamProtocol)
+	fails(t, pool.RoundTrip(x, in(patience)), exchange.UpstreamProtocol)
 }
 
 // maxRefused is that of package pool.
@@ -451,7 +451,7 @@ func TestLiveness(t *testing.T) {
 	default:
 	}
 	conn.Sweep(now+exchange.Nanos(pingAfter), 60)
-	failure(t, <-failed, exchange.UpstreamReset)
+	fails(t, <-failed, exchange.UpstreamReset)
 }
 
 // TestPingsAreRare: an endpoint that answers them is not asked again soon. gRPC's servers take that for an attack.
@@ -492,7 +492,7 @@ func TestPingsAreRare(t *testing.T) {
 	conn.Sweep(now+exchange.Nanos(pingEvery), 60)
 	<-pings
 	c.leave()
-	failure(t, <-failed, exchange.ClientReset)
+	fails(t, <-failed, exchange.ClientReset)
 }
 
 func TestIdleConnectionsEnd(t *testing.T) {

@@ -143,7 +143,13 @@ func in(d time.Duration) Try {
 	return Try{Deadline: exchange.Now() + exchange.Nanos(d), Idle: d}
 }
 
-// failure fails the test unless err is a Failure of that reason.
+// fails fails the test unless err is a Failure of that reason.
+func fails(t testing.TB, err error, reason exchange.Reason) {
+	t.Helper()
+	_ = failure(t, err, reason)
+}
+
+// failure is fails, and returns it.
 func failure(t testing.TB, err error, reason exchange.Reason) *exchange.Failure {
 	t.Helper()
 	var f *exchange.Failure

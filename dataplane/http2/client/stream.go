@@ -129,7 +129,7 @@ func (s *stream) Wake() {
 
 // fail ends the stream without the endpoint. The caller holds c.mu.
 func (s *stream) fail(err *Error) {
-	if s.err == nil && !(s.answered && s.ended) {
+	if s.err == nil && (!s.answered || !s.ended) {
 		if s.answered {
 			err = &Error{Reason: exchange.UpstreamTruncated, Sent: true, Err: err.Err}
 		}

@@ -150,5 +150,5 @@ func TestWebSocketRefused(t *testing.T) {
 		t.Error("it was sent")
 	}
 	pool = scripted(t, func(p *peer) { p.drain() }) // says nothing at all
-	failure(t, pool.RoundTrip(webSocket(), in(100*time.Millisecond)), exchange.UpstreamTimeout)
+	fails(t, pool.RoundTrip(webSocket(), in(100*time.Millisecond)), exchange.UpstreamTimeout)
 }

@@ -145,24 +145,23 @@ func (o *Output) WindowUpdate(id, n uint32) {
 	o.mu.Unlock()
 }
 
-// BeginHeaders locks the Output and returns its Encoder for one header block, which EndHeaders ends. In between nothing
-// may wait.
-func (o *Output) BeginHeaders() *Encoder {
+// BeginHeaders locks the Output and returns its Encoder for one header block of a stream, which EndHeaders ends. In between
+// nothing may wait, and the block cannot be given up: the peer must see what hpack remembers. On a stream that was closed it
+// returns nil, and locks nothing.
+func (o *Output) BeginHeaders(s *Sender) *Encoder {
 	o.mu.Lock()
+	if !s.open {
+		o.mu.Unlock()
+		return nil
+	}
 	o.encoder.block = o.encoder.block[:0]
 	return o.encoder
 }
 
-// EndHeaders appends the header block to what is sent on a stream, as a HEADERS frame and, where it is large, CONTINUATION
-// frames; end ends the stream. Then it unlocks the Output.
-func (o *Output) EndHeaders(id uint32, end bool) error {
-	defer o.mu.Unlock()
-	return o.endHeaders(id, end)
-}
-
-// EndHeadersWith is EndHeaders, and appends what of data may be sent at once, so that both leave together. It returns how
-// much of data that was; end ends the stream behind all of it.
-func (o *Output) EndHeadersWith(s *Sender, data []byte, end bool) (int, error) {
+// EndHeaders appends the header block, as a HEADERS frame and, where it is large, CONTINUATION frames, and with it as much
+// of data as may be sent at once, so that both leave together. It returns how much of data that was; end ends the stream
+// behind all of it. Then it unlocks the Output.
+func (o *Output) EndHeaders(s *Sender, data []byte, end bool) (int, error) {
 	defer o.mu.Unlock()
 	if err := o.endHeaders(s.id, end && len(data) == 0); err != nil || len(data) == 0 {
 		return 0, err
@@ -242,6 +241,9 @@ func (o *Output) full() bool { return o.pending != nil && len(*o.pending) >= max
 // Stalled returns since when the Write that runs has been running; 0 where none runs.
 func (o *Output) Stalled() exchange.Nanos { return exchange.Nanos(o.since.Load()) }
 
+// maxWrites is how often one Flush writes. Others may append as fast as it writes, and it has work of its own to go on with.
+const maxWrites = 8
+
 // Flush writes everything that was appended, unless somebody else is about to. It does not return before what was
 // appended is written, or is in the hands of who writes.
 func (o *Output) Flush() {
@@ -256,7 +258,25 @@ func (o *Output) Flush() {
 		runtime.Gosched() // who is ready to run has something to say, too
 		o.mu.Lock()
 	}
-	for o.pending != nil && o.err == nil {
+	if o.write(maxWrites) {
+		go o.goOn()
+	}
+	o.mu.Unlock()
+}
+
+// goOn writes in the place of a Flush that has written long enough.
+func (o *Output) goOn() {
+	o.mu.Lock()
+	o.write(math.MaxInt)
+	o.mu.Unlock()
+}
+
+// write writes what is pending, so many times at most. It reports whether more is. The Output is locked, but not meanwhile.
+func (o *Output) write(times int) (more bool) {
+	for ; o.pending != nil && o.err == nil; times-- {
+		if times == 0 {
+			return true
+		}
 		out := o.pending
 		o.pending = nil
 		o.since.Store(int64(exchange.Now()))
@@ -274,7 +294,7 @@ func (o *Output) Flush() {
 		o.signal()
 	}
 	o.flushing = false
-	o.mu.Unlock()
+	return false
 }
 
 // Close makes everything that would be sent fail, and wakes who waits.

@@ -189,8 +189,12 @@ func TestFullConnection(t *testing.T) {
 	if _, err := s.Data([]byte("x"), false); !errors.Is(err, g.err) || !errors.Is(o.Err(), g.err) {
 		t.Errorf("%v", err)
 	}
-	if err := func() error { o.BeginHeaders().Status(200); return o.EndHeaders(1, true) }(); !errors.Is(err, g.err) {
+	o.BeginHeaders(s).Status(200)
+	if _, err := o.EndHeaders(s, nil, true); !errors.Is(err, g.err) {
 		t.Errorf("%v", err)
+	}
+	if s.Close(); o.BeginHeaders(s) != nil {
+		t.Error("fields on a stream that is closed")
 	}
 }
 
@@ -208,11 +212,12 @@ func TestEncoder(t *testing.T) {
 	h.Add("Set-Cookie", "secret=1")
 	sizes := []int{}
 	for round := range 4 {
-		e := o.BeginHeaders()
+		s := newSender(o, uint32(2*round+1))
+		e := o.BeginHeaders(s)
 		e.Status(200)
 		e.Fields(&h, NotSent)
 		e.Length(5)
-		if err := o.EndHeaders(uint32(2*round+1), true); err != nil {
+		if _, err := o.EndHeaders(s, nil, true); err != nil {
 			t.Fatal(err)
 		}
 		o.Flush()
