@@ -200,9 +200,8 @@ func readURL(q Question) (asked, error) {
 	if r.method == "" || !token(r.method) {
 		return r, fmt.Errorf("%q is no method", r.method)
 	}
-	rest, ok := "", false
-	r.scheme, rest, ok = strings.Cut(q.URL, "://")
-	r.scheme = strings.ToLower(r.scheme)
+	scheme, rest, ok := strings.Cut(q.URL, "://")
+	r.scheme = strings.ToLower(scheme)
 	if !ok || r.scheme != "http" && r.scheme != "https" {
 		return r, fmt.Errorf("%q: must be a URL such as https://shop.example.com/path", q.URL)
 	}
@@ -283,13 +282,13 @@ func chooseListener(s *snapshot.Snapshot, bound func(string) string, wanted stri
 		at := filterListeners(among, func(l *snapshot.Listener) bool { _, own := ends(l, bound); return own == usual })
 		if len(at) > 1 { // the same port of several addresses: the one that the URL names, else the one for all
 			exact := filterListeners(at, func(l *snapshot.Listener) bool { host, _ := ends(l, bound); return host == strings.Trim(name, "[]") })
-			any := filterListeners(at, func(l *snapshot.Listener) bool {
+			everywhere := filterListeners(at, func(l *snapshot.Listener) bool {
 				host, _ := ends(l, bound)
 				ip, err := netip.ParseAddr(host)
 				return err == nil && ip.IsUnspecified()
 			})
-			at = slices.Concat(exact, any)
-			if len(exact) == 0 && len(any) != 1 {
+			at = slices.Concat(exact, everywhere)
+			if len(exact) == 0 && len(everywhere) != 1 {
 				return nil, nil, fail("several listeners have port " + usual + ": say which one")
 			}
 		}

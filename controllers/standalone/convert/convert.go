@@ -157,7 +157,7 @@ func (c *conversion) service(d *standalone.Document, i int) {
 			comments = append(comments, fmt.Sprintf("left out: %s: %s", p.Path, p.Message))
 			clearAt(reflect.ValueOf(&spec).Elem(), strings.TrimPrefix(strings.TrimPrefix(e.Field, d.Path(i).String()), "."))
 		}
-		c.meanings(d, i, &spec, name)
+		c.meanings(d, &spec, name)
 	}
 	if c.to == File {
 		spec.Name = name
@@ -182,7 +182,7 @@ func (c *conversion) note(format string, args ...any) {
 }
 
 // meanings notes what is the same in both forms and means something else.
-func (c *conversion) meanings(d *standalone.Document, i int, spec *v1alpha1.ProxyServiceSpec, name string) {
+func (c *conversion) meanings(d *standalone.Document, spec *v1alpha1.ProxyServiceSpec, name string) {
 	tcp := spec.Protocol != nil && *spec.Protocol == v1alpha1.ProtocolTCP
 	secure := spec.TLS != nil && *spec.TLS && !tcp
 	named := spec.TLSConfig != nil && len(spec.TLSConfig.Certificates) > 0

@@ -47,7 +47,7 @@ func (c *conversion) verify(text []byte) error {
 	if len(problems) > 0 {
 		return errors.New("cannot be written so that it is read again: " + problems[0].String())
 	}
-	same := false
+	var same bool
 	if c.to == File {
 		same = len(documents) == 1 && reflect.DeepEqual(plain(documents[0].Config), plain(c.config))
 	} else if same = len(documents) == len(c.objects); same {
@@ -72,7 +72,7 @@ func plain(v any) any {
 	return string(text)
 }
 
-// A writer writes YAML. Its values are those of the schema: structs, lists, maps of texts, texts, numbers and booleans.
+// A writer writes YAML. Its values are those of the schema: structs, lists, texts and maps of them, numbers and booleans.
 type writer struct {
 	out   bytes.Buffer
 	spell func(name string) string
