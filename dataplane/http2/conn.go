@@ -86,7 +86,7 @@ func (c *conn) serve() {
 	c.out.Settings(
 		h2.Setting{ID: h2.SettingMaxConcurrentStreams, Val: maxStreams},
 		h2.Setting{ID: h2.SettingInitialWindowSize, Val: streamWindow},
-		h2.Setting{ID: h2.SettingMaxHeaderListSize, Val: uint32(limits.Bytes)}, //nolint:gosec // at most 16 MiB
+		h2.Setting{ID: h2.SettingMaxHeaderListSize, Val: uint32(limits.Bytes)},
 		h2.Setting{ID: h2.SettingEnableConnectProtocol, Val: 1},
 	)
 	c.out.WindowUpdate(0, connWindow-65535)

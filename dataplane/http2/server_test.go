@@ -3,7 +3,7 @@ package http2
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455's
+	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
 	"io"
@@ -16,13 +16,14 @@ import (
 )
 
 func acceptOf(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455's
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // clients are other implementations, which speak to the server over one connection each.
 func (r *rig) clients() map[string]*http.Client {
 	r.t.Helper()
+	//nolint:staticcheck // it is what older programs speak with
 	x := &h2.Transport{AllowHTTP: true, DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) {
 		return r.dial("plain"), nil
 	}}
@@ -33,7 +34,7 @@ func (r *rig) clients() map[string]*http.Client {
 	}
 	std.Protocols.SetUnencryptedHTTP2(true)
 	std.Protocols.SetHTTP2(true)
-	r.t.Cleanup(x.CloseIdleConnections)
+	r.t.Cleanup(x.CloseIdleConnections) //nolint:staticcheck // as above
 	r.t.Cleanup(std.CloseIdleConnections)
 	return map[string]*http.Client{"x/net": {Transport: x}, "net/http": {Transport: std}}
 }
@@ -70,10 +71,10 @@ func TestOtherClients(t *testing.T) {
 				}
 				return resp, string(text)
 			}
-			if resp, text := get("GET", "/x?q=1", nil, false); resp.StatusCode != 200 || text != "/x" || resp.ContentLength != 2 || resp.Header.Get("Date") == "" {
+			if resp, text := get("GET", "/x?q=1", nil, false); resp.StatusCode != http.StatusOK || text != "/x" || resp.ContentLength != 2 || resp.Header.Get("Date") == "" {
 				t.Errorf("%s: %d %q %v", name, resp.StatusCode, text, resp.Header)
 			}
-			if resp, text := get("HEAD", "/x", nil, false); resp.StatusCode != 200 || text != "" || resp.ContentLength != 2 {
+			if resp, text := get("HEAD", "/x", nil, false); resp.StatusCode != http.StatusOK || text != "" || resp.ContentLength != 2 {
 				t.Errorf("%s: HEAD: %d %q, length %d", name, resp.StatusCode, text, resp.ContentLength)
 			}
 			if _, text := get("GET", "/stream", nil, false); text != "abc" {

@@ -130,7 +130,7 @@ func (e *Encoder) again(name string, value []byte) bool {
 	hash := maphash.Bytes(e.seed, value)
 	hash ^= maphash.String(e.seed, name)
 	slot := &e.seen[hash%maxSeen]
-	mark := uint32(hash >> 32) //nolint:gosec // half of it will do
+	mark := uint32(hash >> 32)
 	if *slot == mark {
 		return true
 	}

@@ -16,19 +16,19 @@ func (w *Window) Take(n int) bool {
 	if int64(n) > int64(w.left) {
 		return false
 	}
-	w.left -= int32(n) //nolint:gosec // no more than left
+	w.left -= int32(n)
 	return true
 }
 
 // Give notes that n bytes were read, and returns by how much the peer is to be told that it may send more; 0 is not worth a
 // frame yet.
 func (w *Window) Give(n int) uint32 {
-	w.owed += int32(n) //nolint:gosec // no more than was taken
+	w.owed += int32(n)
 	if w.owed < w.size/2 {
 		return 0
 	}
 	n32 := w.owed
 	w.left += n32
 	w.owed = 0
-	return uint32(n32) //nolint:gosec // never negative
+	return uint32(n32)
 }
