@@ -19,6 +19,7 @@ func TestKeepsSlashes(t *testing.T) {
 			"a.example": true, "A.EXAMPLE:8080": true, "a.example.": true, "b.example": false, "c.example": false, "": false,
 		}},
 		{"two services", []*snapshot.Service{keeps("a.example"), merges("a.example")}, map[string]bool{"a.example": false}},
+		{"two services, the other way round", []*snapshot.Service{merges("a.example"), keeps("a.example")}, map[string]bool{"a.example": false}},
 		{"both want it", []*snapshot.Service{keeps("a.example"), keeps("a.example")}, map[string]bool{"a.example": true}},
 		{"a wider host merges", []*snapshot.Service{keeps("a.b.example"), merges("*.example")}, map[string]bool{"a.b.example": false, "x.example": false}},
 		{"a wider host keeps", []*snapshot.Service{merges("a.b.example"), keeps("*.example")}, map[string]bool{"a.b.example": false, "x.b.example": true}},

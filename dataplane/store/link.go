@@ -43,7 +43,7 @@ type link struct {
 	lost   chan error    // to the watcher: no answer came
 	looked chan struct{} // closed when it is known whether there is a Redis
 
-	ctx    context.Context //nolint:containedctx // the life of the link
+	ctx    context.Context // the life of the link
 	stop   context.CancelFunc
 	active sync.WaitGroup
 }

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -415,6 +416,9 @@ func TestClose(t *testing.T) {
 				t.Error("an answer from nobody")
 			}
 		})
+	}
+	for len(l.calls) < 4 {
+		runtime.Gosched()
 	}
 	s.Close()
 	waiting.Wait()

@@ -34,7 +34,7 @@ var verifier = sync.OnceValues(func() (string, error) {
 	}
 	_, rest, _ := strings.Cut(string(page), "```go\n")
 	program, _, _ := strings.Cut(rest, "```")
-	dir, err := os.MkdirTemp("", "verifier") //nolint:usetesting // one for all tests
+	dir, err := os.MkdirTemp("", "verifier") // one for all tests
 	if err != nil {
 		return "", err
 	}

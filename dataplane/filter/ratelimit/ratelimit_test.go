@@ -295,6 +295,13 @@ func TestShared(t *testing.T) {
 		t.Error("two replicas have two keys for one value")
 	}
 
+	for i, x := range []*exchange.Exchange{from("65.65.65.65"), from("10.0.0.1", "X-Key: AAAA")} { // the bytes of that address
+		f.Request(x)
+		if key := asked.asked[len(asked.asked)-1]; i == 1 && key == asked.asked[len(asked.asked)-2] {
+			t.Error("a value that is another's address has its key")
+		}
+	}
+
 	asked.err = errors.New("away")
 	if got := passes(f, 5, func(int) *exchange.Exchange { return from("10.0.0.1", "X-Key: a") }); got != 3 {
 		t.Errorf("without the store %d of 5 pass, want 3", got)
@@ -325,6 +332,11 @@ func TestDivided(t *testing.T) {
 				t.Errorf("%+v by %d: %d pass", test, by, got)
 			}
 		}
+	}
+	replicas = 3
+	share := build(t, config(func(c *Config) { c.Requests, c.Burst, c.Period, c.Shared = 12, 6, time.Minute, true }), env)
+	if interval, tolerance := share.pace(); time.Duration(interval) != 15*time.Second || time.Duration(tolerance) != 30*time.Second {
+		t.Errorf("a third of 12 a minute: one in %v, %v ahead", time.Duration(interval), time.Duration(tolerance))
 	}
 	replicas = 1000
 	f := build(t, config(func(c *Config) { c.Shared = true }), env)

@@ -127,7 +127,7 @@ func TestFlood(t *testing.T) {
 	table.slots = 256
 	const interval, burst = 3600 * second, 10
 	var limited []uint64
-	for range 25 * shardCount {
+	for range 50 * shardCount {
 		h := random.Uint64()
 		limited = append(limited, h)
 		for range burst {
@@ -146,6 +146,28 @@ func TestFlood(t *testing.T) {
 	}
 	if n := table.size(); n > 256*shardCount {
 		t.Errorf("%d slots", n)
+	}
+}
+
+// The client that has used least is the one that goes, whichever of the two buckets it is in.
+func TestLeast(t *testing.T) {
+	for which := range 2 * bucketSize {
+		s := &shard{buckets: make([]bucket, 2)}
+		for i := range 2 * bucketSize {
+			s.buckets[i/bucketSize][i%bucketSize] = slot{hash: uint64(i), at: 100 + int64(i)}
+		}
+		want := &s.buckets[which/bucketSize][which%bucketSize]
+		want.at = 50
+		for hash := range uint64(4) {
+			if got := s.place(hash, 10, 2*bucketSize); got != want {
+				t.Errorf("hash %d, the least in place %d: the one at %d goes", hash, which, got.at)
+			}
+			want.at = 5 // it is free
+			if got := s.place(hash, 10, 2*bucketSize); got != want {
+				t.Errorf("hash %d, the free place %d is not taken", hash, which)
+			}
+			want.at = 50
+		}
 	}
 }
 
