@@ -3,7 +3,9 @@ package tcp
 import (
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/group"
 )
 
 // TestFind: the exact name, then the longest wildcard, then whoever takes every name; of equals the oldest.
@@ -66,5 +68,32 @@ func TestCountsSurviveAChange(t *testing.T) {
 	s.Use(NewTable([]*Stream{again}, ""))
 	if again.open == other.open {
 		t.Error("what was gone counts")
+	}
+}
+
+// TestAdmit: a connection whose handshake went by other settings than its stream's has not shown what it must.
+func TestAdmit(t *testing.T) {
+	auth := &snapshot.ClientAuth{Required: true, CA: []byte("x")}
+	secured := &Stream{Snapshot: &snapshot.Stream{TLS: &snapshot.TLS{ClientAuth: auth}}, Group: &group.Group{}}
+	open := &Stream{Snapshot: &snapshot.Stream{TLS: &snapshot.TLS{}}, Group: &group.Group{}}
+	broken := &Stream{Snapshot: &snapshot.Stream{Invalid: "why"}, Group: &group.Group{}}
+	NewTable([]*Stream{secured, open, broken}, "")
+	for _, tt := range []struct {
+		stream *Stream
+		asked  string
+		want   exchange.Reason
+	}{
+		{secured, auth.Digest(), ""},
+		{secured, "", exchange.Misdirected},
+		{secured, (&snapshot.ClientAuth{CA: []byte("x")}).Digest(), exchange.Misdirected},
+		{open, "", ""},
+		{open, auth.Digest(), exchange.Misdirected},
+		{broken, "", exchange.InvalidConfig},
+		{&Stream{Snapshot: &snapshot.Stream{}}, "", exchange.InvalidConfig},
+	} {
+		x := &exchange.Exchange{Conn: &exchange.Conn{ClientAuth: tt.asked}}
+		if got := (&conn{}).admit(tt.stream, x); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
 	}
 }
