@@ -36,3 +36,16 @@ func TestSeatIsTakenByManyStreams(t *testing.T) {
 		}
 	}
 }
+
+// Two streams have both found that the connection counts elsewhere, and have both counted it.
+func TestSeatIsTakenTwiceAtOnce(t *testing.T) {
+	var s Seat
+	var o Occupancy
+	for range 2 {
+		o.Connections.Add(1)
+		s.leave(&o)
+	}
+	if n := o.Connections.Load(); n != 1 {
+		t.Errorf("the connection counts %d times", n)
+	}
+}

@@ -260,6 +260,11 @@ func TestStickyOverridden(t *testing.T) {
 			t.Errorf("the canary's client went from %d to %d", canary, at)
 		}
 	}
+	y := asking()
+	to(g, y)
+	if at := to(g, asking("X-Canary: 1", "Cookie: "+cookieOf(y))); at < 20 {
+		t.Error("the cookie of another cluster outweighs what the request asks for")
+	}
 	if at := to(g, asking(cookie)); at > 20 {
 		t.Error("the cookie alone leads to a cluster without a weight")
 	}
