@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/pingora-proxy/pingora-proxy/test/matrix"
@@ -9,6 +10,7 @@ import (
 // TestRespond: fixed answers need no endpoints, and may have fields of their own.
 func TestRespond(t *testing.T) {
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
+		c.Write(t, "keys", "a:sha256:"+strings.Repeat("0a", 32)+"\n")
 		c.Serve(t, `
   - name: shop
     bind_address: '${host}:8080'
@@ -22,6 +24,10 @@ func TestRespond(t *testing.T) {
         filters:
           - respond: {code: 503, body: '{"down":true}', content_type: application/json}
           - response_headers: {set: {Retry-After: '60'}}
+      - name: private
+        matches: [{path: {value: /private}}]
+        auth: {api_key: {keys_ref: {file: '${dir}/keys'}}}
+        filters: [{respond: {body: secret}}]
       - name: nothing
         matches: [{path: {value: /nothing}}]
         filters: [{respond: {code: 204}}]
@@ -44,6 +50,9 @@ func TestRespond(t *testing.T) {
 		}
 		if r := c.Get(t, url+"/healthz"); r.Status != 200 {
 			t.Errorf("a service that needs no endpoint is not healthy: %d %s", r.Status, r.Body)
+		}
+		if r := c.Get(t, url+"/private"); r.Status != 401 || strings.Contains(r.Body, "secret") {
+			t.Errorf("without a key: %d %q", r.Status, r.Body)
 		}
 		if r := c.Get(t, url+"/else"); r.Status != 404 {
 			t.Errorf("%d", r.Status)

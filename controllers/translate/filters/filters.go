@@ -78,8 +78,8 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 	l.access()
 	// Pages of other origins ask before they may send credentials.
 	l.cors(user)
-	// Redirects and fixed answers come before everything that may cost more.
-	l.answer(user)
+	// Redirects come before everything that may cost more.
+	l.redirect(user)
 	// Limits by address, before authentication is paid for.
 	l.limits(false)
 	// Who asks.
@@ -91,6 +91,7 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 	l.sanitize()
 	// The user's filters, in their order.
 	l.user(user)
+	l.respond(user)
 	// Signatures are made of what the endpoint gets.
 	l.signing()
 	if l.err != nil {

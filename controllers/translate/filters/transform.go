@@ -85,13 +85,12 @@ func corsMethods(c *v1alpha1.CORSFilter, matches []snapshot.Match) []string {
 	return named
 }
 
-// answer adds what answers in place of an endpoint. No filter below it is ever reached, so those that change responses
-// come first.
-func (l *list) answer(user []v1alpha1.Filter) {
-	l.answers = slices.ContainsFunc(user, func(f v1alpha1.Filter) bool { return f.Redirect != nil || f.Respond != nil })
-	if !l.answers {
+// redirect adds a redirection. No filter below it is ever reached, so those that change responses come first.
+func (l *list) redirect(user []v1alpha1.Filter) {
+	if !slices.ContainsFunc(user, func(f v1alpha1.Filter) bool { return f.Redirect != nil }) {
 		return
 	}
+	l.answers = true
 	for _, f := range user {
 		switch {
 		case f.ResponseHeaders != nil:
@@ -101,12 +100,19 @@ func (l *list) answer(user []v1alpha1.Filter) {
 		}
 	}
 	for _, f := range user {
-		switch {
-		case f.Redirect != nil:
+		if f.Redirect != nil {
 			l.add(redirectConfig(l, f.Redirect), "redirect")
-		case f.Respond != nil:
+		}
+	}
+}
+
+// respond adds a fixed answer, which is only for those that everything above lets pass.
+func (l *list) respond(user []v1alpha1.Filter) {
+	for _, f := range user {
+		if r := f.Respond; r != nil {
+			l.answers = true
 			l.add(respond.Config{
-				Owner: l.Snapshot.ID(), Code: int(deref(f.Respond.Code)), Body: deref(f.Respond.Body), ContentType: deref(f.Respond.ContentType),
+				Owner: l.Snapshot.ID(), Code: int(deref(r.Code)), Body: deref(r.Body), ContentType: deref(r.ContentType),
 			}, "respond")
 		}
 	}
