@@ -82,6 +82,9 @@ type Bench struct {
 	caddy      goProxy
 	proxyCPU   int
 	loadCPU    int
+	h2load     peers.Program
+	secrets    secrets
+	spans      *spanSink
 	// Versions of the contenders and of wrk, by name.
 	versions map[string]string
 }
@@ -100,7 +103,10 @@ func New(ctx context.Context, opt Options) (*Bench, error) {
 }
 
 // Close removes the files of the benchmark.
-func (b *Bench) Close() error { return os.RemoveAll(b.dir) }
+func (b *Bench) Close() error {
+	b.spans.close()
+	return os.RemoveAll(b.dir)
+}
 
 func (b *Bench) prepare(ctx context.Context) error {
 	if err := os.WriteFile(b.script, wrkScript, 0o600); err != nil {
@@ -126,6 +132,20 @@ func (b *Bench) prepare(ctx context.Context) error {
 		if b.caddy, err = caddyProxy(ctx, b.dir); err != nil {
 			return err
 		}
+	}
+	if slices.ContainsFunc(b.opt.Rows, func(r Row) bool { return r.Streams > 0 }) {
+		if b.h2load, err = peers.Find(ctx, "h2load"); err != nil {
+			return err
+		}
+		if b.versions["h2load"], err = b.h2load.FirstLine(ctx, "--version"); err != nil {
+			return err
+		}
+	}
+	if b.secrets, err = newSecrets(b.dir); err != nil {
+		return err
+	}
+	if b.spans, err = newSpanSink(); err != nil {
+		return err
 	}
 	for _, name := range b.opt.Contenders {
 		if b.versions[name], err = b.version(ctx, name); err != nil {
@@ -170,12 +190,24 @@ func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
 		return nil, fmt.Errorf("origin: %w", err)
 	}
 	defer func() { err = errors.Join(err, o.Stop()) }()
+	var calls *peers.Process // the origin of gRPC
+	defer func() {
+		if calls != nil {
+			err = errors.Join(err, calls.Stop())
+		}
+	}()
 	for _, row := range b.opt.Rows {
 		measure := b.loaded
 		if row.Idle > 0 {
 			measure = b.idle
 		}
-		res := measure(ctx, row, o.Addr)
+		addr := o.Addr
+		if row.GRPC {
+			if calls, addr, err = origin.StartGRPC(ctx, b.dir, b.loadCPU); err != nil {
+				return results, fmt.Errorf("origin of gRPC: %w", err)
+			}
+		}
+		res := measure(ctx, row, addr)
 		results = append(results, res)
 		if res.Err != nil {
 			err = errors.Join(err, fmt.Errorf("row %s: %w", row.Name, res.Err))
@@ -196,10 +228,7 @@ func (b *Bench) loaded(ctx context.Context, row Row, originAddr string) (res Res
 			res.Err = errors.Join(res.Err, c.stop())
 		}
 	}()
-	for _, name := range b.opt.Contenders {
-		if !takesPart(name, row) {
-			continue
-		}
+	for _, name := range b.contenders(row) {
 		c, err := b.start(ctx, name, row, originAddr)
 		if err != nil {
 			res.Err = err
@@ -242,10 +271,7 @@ func (b *Bench) rounds(ctx context.Context, res *Result, want int, measure func(
 // round measures each contender once, beginning with another one in each turn.
 func (b *Bench) round(row Row, turn int, measure func(name string) (Sample, error)) (Round, error) {
 	round := Round{}
-	for _, name := range rotate(b.opt.Contenders, turn) {
-		if !takesPart(name, row) {
-			continue
-		}
+	for _, name := range rotate(b.contenders(row), turn) {
 		s, err := measure(name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -261,6 +287,17 @@ func (b *Bench) round(row Row, turn int, measure func(name string) (Sample, erro
 	return round, nil
 }
 
+// contenders are those that are measured in a row.
+func (b *Bench) contenders(row Row) []string {
+	if row.Contenders != nil {
+		if !slices.Contains(b.opt.Contenders, Ours) {
+			return nil
+		}
+		return row.Contenders
+	}
+	return slices.DeleteFunc(slices.Clone(b.opt.Contenders), func(name string) bool { return !takesPart(name, row) })
+}
+
 // measure puts load on a contender once.
 func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Duration) (Sample, error) {
 	if c.log != nil {
@@ -272,12 +309,16 @@ func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Durat
 	if err != nil {
 		return Sample{}, err
 	}
-	l, err := b.wrk(ctx, row, d, c.addr)
+	put := b.wrk
+	if row.Streams > 0 {
+		put = b.multiplexed
+	}
+	l, err := put(ctx, row, d, c.addr)
 	if err != nil {
 		return Sample{}, err
 	}
 	if err := l.check(origin.Size(row.Path)); err != nil {
-		return Sample{}, err
+		return Sample{}, fmt.Errorf("%s: %w", c.name, err)
 	}
 	if c.log != nil {
 		// What is written behind the requests' back counts too.

@@ -41,6 +41,12 @@ type settings struct {
 	Admin, Metrics string
 	// Profile lets ours serve profiles.
 	Profile bool
+	// Pair holds the certificate and its key, Cert the former and Key the latter alone; "" where clients speak no TLS.
+	Pair, Cert, Key string
+	// HTTP2 makes clients speak HTTP/2, and GRPC the origin too.
+	HTTP2, GRPC bool
+	// Globals, Service, Routes and Services are what a feature adds to the configuration of ours.
+	Globals, Service, Routes, Services string
 }
 
 func (s settings) render(name string) (string, error) {
@@ -48,6 +54,7 @@ func (s settings) render(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.Services = strings.ReplaceAll(s.Services, "{{.Listen}}", s.Listen)
 	var b bytes.Buffer
 	err = t.Execute(&b, s)
 	return b.String(), err
@@ -66,7 +73,13 @@ type contender struct {
 // start starts the contender called name for a row.
 func (b *Bench) start(ctx context.Context, name string, row Row, originAddr string) (*contender, error) {
 	c := &contender{name: name, stop: func() error { return nil }}
-	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != ""}
+	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != "", HTTP2: row.Streams > 0, GRPC: row.GRPC}
+	if row.TLS {
+		set.Pair, set.Cert, set.Key = b.secrets.pair, b.secrets.cert, b.secrets.key
+	}
+	if err := b.feature(name, &set); err != nil {
+		return nil, err
+	}
 	if row.AccessLog {
 		log, err := newLogFile(filepath.Join(b.dir, name+"-access.log"))
 		if err != nil {
@@ -97,6 +110,9 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 
 // takesPart reports whether a contender is measured in a row.
 func takesPart(name string, row Row) bool {
+	if row.Streams > 0 && name == Caddy { // its configuration here is for HTTP/1.1
+		return false
+	}
 	return name != HAProxySplice || row.Idle == 0 && !row.AccessLog && origin.Size(row.Path) > spliced
 }
 
@@ -158,7 +174,7 @@ func (b *Bench) startProgram(ctx context.Context, c *contender, set settings, fi
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(b.dir, c.name+"-")
+	dir, err := os.MkdirTemp(b.dir, strings.ReplaceAll(c.name, " ", "-")+"-")
 	if err != nil {
 		return err
 	}
@@ -167,7 +183,7 @@ func (b *Bench) startProgram(ctx context.Context, c *contender, set settings, fi
 		return err
 	}
 	ready := peers.Dials(set.Listen)
-	if c.name == Ours {
+	if strings.HasPrefix(c.name, Ours) {
 		ready = peers.Answers("http://" + set.Admin + "/readyz")
 	}
 	process, err := peers.Start(ctx, peers.Spec{

@@ -40,7 +40,7 @@ func (r Report) Plot() string {
 	var body strings.Builder
 	y := plotTop
 	for _, res := range r.Results {
-		if res.Row.Idle > 0 {
+		if res.Row.Idle > 0 || res.Row.Contenders != nil {
 			continue
 		}
 		top := y

@@ -55,6 +55,7 @@ func (r Report) Markdown(old, plot string) (string, error) {
 		fmt.Fprintf(&b, "\n![CPU time per request, relative to the better of nginx and HAProxy](%s)\n", plot)
 	}
 	r.figures(&b)
+	r.features(&b)
 	r.conditions(&b)
 	fmt.Fprintf(&b, "\n## Notes\n\n%s%s%s\n", notesBegin, notes, notesEnd)
 	return b.String(), nil
@@ -64,12 +65,19 @@ func (r Report) Markdown(old, plot string) (string, error) {
 func (r Report) goals(b *strings.Builder) {
 	b.WriteString("## Goals\n\n| work | pingora-proxy | goal | | rounds |\n|---|---|---|---|---|\n")
 	for _, res := range r.Results {
+		if res.Row.Goal == 0 && res.Err == nil {
+			continue
+		}
 		figure, met := res.Reached()
 		verdict := "**MISSED**"
 		if met {
 			verdict = "met"
 		}
-		got, goal := number(figure, "%.2f ×"), fmt.Sprintf("≤ %g × the better of nginx and HAProxy", res.Row.Goal)
+		against := "the better of nginx and HAProxy"
+		if res.Row.Against != "" {
+			against = res.Row.Against
+		}
+		got, goal := number(figure, "%.2f ×"), fmt.Sprintf("≤ %g × %s", res.Row.Goal, against)
 		if res.Row.Idle > 0 {
 			got, goal = number(figure, "%.1f KiB each"), fmt.Sprintf("≤ %g KiB of resident memory each", res.Row.Goal)
 		}
@@ -87,6 +95,9 @@ func (r Report) goals(b *strings.Builder) {
 func (r Report) figures(b *strings.Builder) {
 	b.WriteString("\n## Figures\n\n| work | proxy | CPU µs/request | × the better | requests/s | p50 | p99 | resident |\n|---|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, res := range r.Results {
+		if res.Row.Contenders != nil {
+			continue
+		}
 		title := res.Row.Title
 		for _, name := range r.contenders {
 			s, ok := res.Median(name)
@@ -101,6 +112,29 @@ func (r Report) figures(b *strings.Builder) {
 					title, name, s.CPU, number(res.Ratio(name), "%.2f"), s.RPS, ms(s.P50), ms(s.P99), mib(s.Resident))
 			}
 			title = ""
+		}
+	}
+}
+
+// features writes what each feature costs a request.
+func (r Report) features(b *strings.Builder) {
+	for _, res := range r.Results {
+		names := res.Row.Contenders
+		if names == nil || len(res.Rounds) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "\n## What features cost\n\n%s: CPU time of a request, and the median over the rounds of the difference to the same round without "+
+			"any.\n\n| feature | CPU µs/request | µs more |\n|---|---:|---:|\n", res.Row.Title)
+		for _, name := range names {
+			s, ok := res.Median(name)
+			if !ok {
+				continue
+			}
+			var more []float64
+			for _, round := range res.Rounds {
+				more = append(more, round[name].CPU-round[names[0]].CPU)
+			}
+			fmt.Fprintf(b, "| %s | %.1f | %.1f |\n", featureTitle(name), s.CPU, median(more))
 		}
 	}
 }
@@ -128,7 +162,11 @@ func (r Report) conditions(b *strings.Builder) {
 		"The configurations are in `test/benchmarks/configs`\n", splice)
 	b.WriteString("- a round counts only when every request was answered well, with its whole body, and, where there is an access log, when the log has its line\n")
 	for _, res := range r.Results {
-		if res.Row.Idle == 0 {
+		switch {
+		case res.Row.Idle > 0:
+		case res.Row.Streams > 0:
+			fmt.Fprintf(b, "- %s: `h2load %s`\n", res.Row.Name, strings.Join(h2loadArgs("message", res.Row, r.opt.Duration, "PROXY"), " "))
+		default:
 			fmt.Fprintf(b, "- %s: `wrk %s`\n", res.Row.Name, strings.Join(wrkArgs("wrk.lua", res.Row, r.opt.Duration, "PROXY"), " "))
 		}
 		for _, why := range res.Repeated {
@@ -162,6 +200,11 @@ func number(v float64, format string) string {
 	return fmt.Sprintf(format, v)
 }
 
-func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond)) }
+func ms(d time.Duration) string {
+	if d == 0 { // h2load tells none
+		return "–"
+	}
+	return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond))
+}
 
 func mib(n int64) float64 { return float64(n) / (1 << 20) }

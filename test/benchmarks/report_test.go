@@ -10,7 +10,9 @@ import (
 )
 
 func testReport() Report {
-	tiny, logged, idle := Rows[0], Rows[4], Rows[5]
+	tiny, logged, idle := Rows[0], Rows[4], Rows[len(Rows)-1]
+	overTLS, features := Rows[5], Rows[9]
+	features.Contenders = features.Contenders[:2]
 	return Report{
 		Results: []Result{
 			{Row: tiny, Rounds: []Round{
@@ -21,6 +23,10 @@ func testReport() Report {
 				},
 			}, Repeated: []string{"nginx: 3 socket | errors"}},
 			{Row: logged, Err: errors.New("haproxy: no | port\nleft")},
+			{Row: overTLS, Rounds: []Round{{Ours: {CPU: 30}, Nginx: {CPU: 40}, HAProxy: {CPU: 20}}}},
+			{Row: features, Rounds: []Round{
+				{Ours: {CPU: 10}, Ours + " routes": {CPU: 10.5}}, {Ours: {CPU: 20}, Ours + " routes": {CPU: 20.3}}, {Ours: {CPU: 11}, Ours + " routes": {CPU: 11.9}},
+			}},
 			{Row: idle, Rounds: []Round{{Ours: {PerConn: 20 << 10, Resident: 200 << 20}, Nginx: {PerConn: 1 << 10}}}},
 		},
 		contenders: []string{Nginx, Ours, HAProxy},
@@ -40,6 +46,9 @@ func TestMarkdown(t *testing.T) {
 		"| tiny response, 64 keep-alive clients | 0.75 × | ≤ 1 × the better of nginx and HAProxy | met | 1 |\n",
 		"| tiny, JSON access log to a file, 64 clients | – | ≤ 1.1 × the better of nginx and HAProxy | **failed**: haproxy: no \\| port left | 0 |\n",
 		"| 10,000 idle keep-alive clients | 20.0 KiB each | ≤ 12 KiB of resident memory each | **MISSED** | 1 |\n",
+		"| tiny over TLS, 64 keep-alive clients | 0.75 × | ≤ 1 × nginx | met | 1 |\n", // not the better one
+		"| tiny over TLS, 64 keep-alive clients | nginx | 40.0 | 1.00 | 0 | – | – |",
+		"| none | 11.0 | 0.0 |\n| 1,000 routes | 11.9 | 0.5 |\n",
 		"](benchmarks.svg)\n",
 		"| tiny response, 64 keep-alive clients | nginx | 20.0 | 1.00 | 40000 | 1.00 ms | 2.00 ms | 40.0 MiB |\n|  | pingora-proxy | 15.0 | 0.75 |",
 		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- nginx: nginx/1.22.1\n- rounds: 7, with 5s",

@@ -18,10 +18,22 @@ type Row struct {
 	Clients int
 	// AccessLog turns a JSON access log to a file on, for every proxy.
 	AccessLog bool
+	// TLS lets clients speak TLS 1.3, with a certificate of ECDSA P-256.
+	TLS bool
+	// Fresh opens a connection for each request, with TLS a full handshake each.
+	Fresh bool
+	// Streams is the number of requests that each client has open at a time, over HTTP/2 without TLS.
+	Streams int
+	// GRPC sends unary calls.
+	GRPC bool
+	// Contenders are those of the row, where they are not those of the benchmark.
+	Contenders []string
+	// Against is the contender that the goal refers to; empty: the better of nginx and HAProxy.
+	Against string
 	// Idle is the number of connections that make one request each and then stay open; such a row measures memory.
 	Idle int
-	// Goal is the largest ratio of our CPU time per request to the better of nginx and HAProxy, or, for an idle row, the
-	// largest resident memory per connection in KiB.
+	// Goal is the largest ratio of our CPU time per request to that of Against, or, for an idle row, the largest resident
+	// memory per connection in KiB. 0: there is none.
 	Goal float64
 }
 
@@ -32,6 +44,11 @@ var Rows = []Row{
 	{Name: "100k", Title: "100 KiB responses, 64 clients", Path: origin.Large, Clients: 64, Goal: 0.7},
 	{Name: "1m", Title: "1 MiB responses, 16 clients", Path: origin.Huge, Clients: 16, Goal: 0.45},
 	{Name: "log", Title: "tiny, JSON access log to a file, 64 clients", Path: origin.Tiny, Clients: 64, AccessLog: true, Goal: 1.1},
+	{Name: "tls", Title: "tiny over TLS, 64 keep-alive clients", Path: origin.Tiny, Clients: 64, TLS: true, Against: Nginx, Goal: 1},
+	{Name: "handshake", Title: "tiny over TLS, a full handshake each, 16 clients", Path: origin.Tiny, Clients: 16, TLS: true, Fresh: true},
+	{Name: "h2", Title: "tiny over HTTP/2, 16 clients with 16 streams", Path: origin.Tiny, Clients: 16, Streams: 16, Against: Nginx, Goal: 1.2},
+	{Name: "grpc", Title: "gRPC unary, 16 clients with 16 streams", Path: origin.GRPC, Clients: 16, Streams: 16, GRPC: true},
+	{Name: "features", Title: "tiny, 64 keep-alive clients, with a feature", Path: origin.Tiny, Clients: 64, Contenders: variants()},
 	{Name: "idle", Title: "10,000 idle keep-alive clients", Path: origin.Tiny, Idle: 10000, Goal: 12},
 }
 

@@ -42,7 +42,14 @@ func (r Row) value(s Sample) float64 {
 // better returns the smaller value of the peers that goals refer to, NaN when none of them was measured.
 func (r Round) better(row Row) float64 {
 	best := math.NaN()
-	for _, name := range peersOfGoal {
+	peers := peersOfGoal
+	if row.Against != "" {
+		peers = []string{row.Against}
+	}
+	if row.Contenders != nil {
+		peers = row.Contenders[:1]
+	}
+	for _, name := range peers {
 		s, ok := r[name]
 		if ok && !(row.value(s) >= best) { // also while best is NaN
 			best = row.value(s)

@@ -119,7 +119,7 @@ func TestSelectRows(t *testing.T) {
 	if err != nil || len(some) != 2 || some[0].Name != "log" || some[1].Name != "tiny64" {
 		t.Errorf("two: %v, %v", some, err)
 	}
-	if _, err := SelectRows("tiny64,tiny65"); err == nil || err.Error() != `no row "tiny65"; there are tiny64, tiny400, 100k, 1m, log, idle` {
+	if _, err := SelectRows("tiny64,tiny65"); err == nil || err.Error() != `no row "tiny65"; there are tiny64, tiny400, 100k, 1m, log, tls, handshake, h2, grpc, features, idle` {
 		t.Errorf("an unknown one: %v", err)
 	}
 }

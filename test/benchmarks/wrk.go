@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,15 +70,27 @@ func parseWrk(out string) (load, error) {
 
 // wrkArgs are the arguments of wrk for a row.
 func wrkArgs(script string, row Row, d time.Duration, addr string) []string {
-	return []string{
-		"-t1", "-c" + strconv.Itoa(row.Clients), "-d" + strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s", "--timeout", "5s",
-		"-s", script, "http://" + addr + row.Path,
+	scheme := "http://"
+	if row.TLS {
+		scheme = "https://"
 	}
+	args := []string{
+		"-t1", "-c" + strconv.Itoa(row.Clients), "-d" + strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + "s", "--timeout", "5s",
+		"-s", script,
+	}
+	if row.Fresh {
+		args = append(args, "-H", "Connection: close")
+	}
+	return append(args, scheme+addr+row.Path)
 }
 
 // wrk puts the load of a row on addr.
 func (b *Bench) wrk(ctx context.Context, row Row, d time.Duration, addr string) (load, error) {
-	out, err := peers.Run(ctx, b.wrkProgram, b.loadCPU, wrkArgs(b.script, row, d.Round(time.Second), addr)...)
+	args := wrkArgs(b.script, row, d.Round(time.Second), addr)
+	if row.Contenders != nil { // each variant gets it, whether it looks at it or not
+		args = slices.Insert(args, len(args)-1, "-H", "Authorization: Bearer "+b.secrets.token)
+	}
+	out, err := peers.Run(ctx, b.wrkProgram, b.loadCPU, args...)
 	if err != nil {
 		return load{}, err
 	}

@@ -16,6 +16,7 @@ const (
 	Tiny     = "/tiny"
 	Large    = "/100k"
 	Huge     = "/1m"
+	GRPC     = "/bench.Echo/Say" // of StartGRPC
 	TinySize = 32
 	// LargeSize and HugeSize are sent with sendfile(2) from the page cache.
 	LargeSize = 100 << 10
@@ -31,6 +32,8 @@ func Size(path string) int {
 		return LargeSize
 	case Huge:
 		return HugeSize
+	case GRPC:
+		return len(GRPCMessage())
 	default:
 		return 0
 	}

@@ -44,7 +44,7 @@ func parse(args []string) (flags, error) {
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.IntVar(&f.opt.Rounds, "rounds", 7, "rounds; the median over them is reported")
 	set.DurationVar(&f.opt.Duration, "duration", 5*time.Second, "time of one measurement, whole seconds")
-	set.StringVar(&rows, "rows", "", "rows to measure, a comma-separated list; unset: all (tiny64,tiny400,100k,1m,log,idle)")
+	set.StringVar(&rows, "rows", "", "rows to measure, a comma-separated list; unset: all")
 	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice}, ","), "proxies to measure, a comma-separated list")
 	set.BoolVar(&caddy, "caddy", false, "measure Caddy too, built from its Go module")
 	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceOff, "when HAProxy moves bodies with splice(2): always, auto, off or, of these, what is best for a row")
