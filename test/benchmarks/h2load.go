@@ -41,7 +41,7 @@ func (b *Bench) multiplexed(ctx context.Context, row Row, d time.Duration, addr 
 var (
 	h2loadRequests = regexp.MustCompile(`requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout`)
 	h2loadStatus   = regexp.MustCompile(`status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx`)
-	h2loadTraffic  = regexp.MustCompile(`\((\d+)\) data`)
+	h2loadTraffic  = regexp.MustCompile(`traffic: .*\((\d+)\) data`)
 )
 
 // parseH2load reads what h2load prints. It knows no quantiles of the latency.

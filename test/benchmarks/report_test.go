@@ -78,7 +78,7 @@ func TestMarkdownKeepsTheNotes(t *testing.T) {
 	if !strings.Contains(second, notesBegin+notes+notesEnd+"\n") {
 		t.Errorf("the notes are lost or changed:\n%s", second)
 	}
-	if !strings.Contains(second, "2.00 ×") || strings.Contains(second, "0.75 ×") {
+	if !strings.Contains(second, "64 keep-alive clients | 2.00 ×") || strings.Contains(second, "response, 64 keep-alive clients | 0.75 ×") {
 		t.Errorf("the figures are not the new ones:\n%s", second)
 	}
 	third, err := report.Markdown(second, "")
@@ -115,7 +115,7 @@ func TestPlotIsWellFormedAndShowsTheRatios(t *testing.T) {
 			}
 		}
 	}
-	if want := 3 + 3; bars != want { // a legend for each contender, and a bar for each in the one row with ratios
+	if want := 3 + 3 + 3; bars != want { // a legend for each contender, and a bar for each in the two rows with ratios
 		t.Errorf("%d bars, want %d", bars, want)
 	}
 	for _, want := range []string{">0.75</text>", ">1.00</text>", ">25.00</text>", "prefers-color-scheme:dark"} {
