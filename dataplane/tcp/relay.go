@@ -18,6 +18,10 @@ var (
 	errReset = errors.New("the endpoint ended the connection without an answer")
 )
 
+// pipePatience is for how long a pipe waits for more. Without it, what comes in pieces would be copied in part between two
+// waits: measured, that takes more than twice the processor's time.
+const pipePatience = 50 * time.Millisecond
+
 // A relay passes bytes on between two ends.
 type relay struct {
 	client, far *end
@@ -147,13 +151,12 @@ func (f *flow) pump() failure {
 		}
 		buf.Put()
 		buf = nil
-		for more := true; more; {
-			var reading bool
-			var err error
-			more, reading, err = wire.Flow(f.dst.tcp, f.src.tcp, f)
-			if err != nil && !errors.Is(err, wire.ErrNoPipe) {
-				return failure{err: f.deadline(err), reading: reading}
-			}
+		reading, err := wire.Flow(f.dst.tcp, f.src.tcp, f, pipePatience)
+		if err != nil && !errors.Is(err, wire.ErrNoPipe) {
+			return failure{err: f.deadline(err), reading: reading}
+		}
+		if err := f.rearm(f.src); err != nil {
+			return failure{err: err, reading: true}
 		}
 	}
 }

@@ -1,27 +1,30 @@
 package wire
 
 import (
+	"errors"
 	"net"
+	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Flow moves what src has now to dst without copying it through this process. It waits for dst, and not for src: more is
-// false where src has nothing at the moment or has ended, which a read tells apart, and true where it has moved a good
-// part and there may be more. to is told what has been moved. With ErrNoPipe nothing was moved; readSide tells which side
-// another error came from. It keeps no pipe between two calls: a connection that is silent holds none.
-func Flow(dst, src *net.TCPConn, to Side) (more, readSide bool, err error) {
+// Flow moves what src sends to dst without copying it through this process, until src is silent for as long as patience, or
+// has ended, which a read tells apart then. to is told what has been moved. With ErrNoPipe nothing was moved; readSide
+// tells which side another error came from. It keeps no pipe between two calls: a connection that is silent for longer
+// holds none. The caller sets the deadline for reading from src anew.
+func Flow(dst, src *net.TCPConn, to Side, patience time.Duration) (readSide bool, err error) {
 	reader, err := src.SyscallConn()
 	if err != nil {
-		return false, true, err
+		return true, err
 	}
 	writer, err := dst.SyscallConn()
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	p := pipes.Get().(*pipe)
 	if p == nil {
-		return false, false, ErrNoPipe
+		return false, ErrNoPipe
 	}
 	held := 0
 	defer func() {
@@ -33,8 +36,13 @@ func Flow(dst, src *net.TCPConn, to Side) (more, readSide bool, err error) {
 	}()
 	var got int
 	var callErr error
-	pull := func(fd uintptr) {
+	pull := func(fd uintptr) bool {
 		got, callErr = spliceOnce(int(fd), p.w, spliceMost)
+		if callErr == unix.EAGAIN {
+			_ = src.SetReadDeadline(time.Now().Add(patience))
+			return false
+		}
+		return true
 	}
 	push := func(fd uintptr) bool {
 		got, callErr = spliceOnce(p.r, int(fd), held)
@@ -44,17 +52,18 @@ func Flow(dst, src *net.TCPConn, to Side) (more, readSide bool, err error) {
 		}
 		return true
 	}
-	for total := 0; total < spliceMost; {
-		if err = reader.Control(pull); err == nil {
+	_ = src.SetReadDeadline(time.Time{}) // one that has passed would hide what is there
+	for {
+		if err = reader.Read(pull); err == nil {
 			err = callErr
 		}
 		switch {
-		case err == unix.EAGAIN:
-			return false, false, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return false, nil
 		case err != nil:
-			return false, true, err
+			return true, err
 		case got == 0:
-			return false, false, nil
+			return false, nil
 		}
 		held = got
 		for held > 0 {
@@ -62,12 +71,10 @@ func Flow(dst, src *net.TCPConn, to Side) (more, readSide bool, err error) {
 				err = callErr
 			}
 			if err != nil {
-				return false, false, err
+				return false, err
 			}
 			held -= got
-			total += got
 			to.Moved(got)
 		}
 	}
-	return true, false, nil
 }

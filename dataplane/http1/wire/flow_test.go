@@ -16,8 +16,8 @@ func TestFlow(t *testing.T) {
 	src, origin := pair(t)
 	dst, client := pair(t)
 	var to tally
-	if more, _, err := Flow(dst, src, &to); more || err != nil || to.moved != 0 {
-		t.Fatalf("of a silent connection: more %t, %d bytes, %v", more, to.moved, err)
+	if _, err := Flow(dst, src, &to, 0); err != nil || to.moved != 0 {
+		t.Fatalf("of a silent connection: %d bytes, %v", to.moved, err)
 	}
 	data := random(3<<20 + 11)
 	go func() {
@@ -30,15 +30,14 @@ func TestFlow(t *testing.T) {
 		read <- all
 	}()
 	for to.moved < int64(len(data)) {
-		readable(t, src)
-		if _, _, err := Flow(dst, src, &to); err != nil {
+		if _, err := Flow(dst, src, &to, time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
-	readable(t, src)
-	if more, _, err := Flow(dst, src, &to); more || err != nil { // the end is for a read to find
-		t.Errorf("at the end: more %t, %v", more, err)
+	if _, err := Flow(dst, src, &to, 20*time.Second); err != nil { // the end is for a read to find
+		t.Errorf("at the end: %v", err)
 	}
+	_ = src.SetReadDeadline(time.Time{})
 	if n, err := src.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("at the end: %d %v", n, err)
 	}
@@ -57,7 +56,7 @@ func TestFlowErrors(t *testing.T) {
 	var readSide bool
 	var err error
 	for at := time.Now(); err == nil && time.Since(at) < 20*time.Second; { // a look at it would take the error away
-		_, readSide, err = Flow(dst, src, &tally{})
+		readSide, err = Flow(dst, src, &tally{}, time.Millisecond)
 	}
 	if !errors.Is(err, syscall.ECONNRESET) || !readSide {
 		t.Errorf("a source that broke off: %t %v", readSide, err)
@@ -72,7 +71,7 @@ func TestFlowErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	readable(t, src)
-	if _, readSide, err := Flow(dst, src, &tally{}); err == nil || readSide {
+	if readSide, err := Flow(dst, src, &tally{}, time.Millisecond); err == nil || readSide {
 		t.Errorf("a destination that broke off: %t %v", readSide, err)
 	}
 
@@ -81,8 +80,7 @@ func TestFlowErrors(t *testing.T) {
 	go func() { _, _ = io.Copy(origin, zeros{}) }()
 	to := tally{waiting: func() { _ = dst.SetDeadline(time.Unix(1, 0)) }} // nobody reads
 	for err = nil; err == nil; {
-		readable(t, src)
-		_, readSide, err = Flow(dst, src, &to)
+		readSide, err = Flow(dst, src, &to, time.Millisecond)
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) || readSide {
 		t.Errorf("a destination that takes no more: %t %v", readSide, err)
