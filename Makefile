@@ -114,6 +114,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 bench: build ## Measure against nginx and HAProxy, write docs/benchmarks.md (flags in BENCH_FLAGS)
 	go run ./test/benchmarks/cmd/bench $(BENCH_FLAGS)
 
+.PHONY: overload
+overload: build ## Offer the proxy three times what its origin can serve, and print what becomes of it
+	go run ./test/benchmarks/cmd/overload $(BINARY)
+
 .PHONY: scale
 scale: ## Measure 1,000 ProxyServices and 5,000 pods, write the figures into docs/benchmarks.md
 	kwok=$$(hack/tool.sh kwok); \

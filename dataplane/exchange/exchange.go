@@ -49,8 +49,8 @@ type Conn struct {
 
 	Certificate *ClientCertificate // that the client has shown and that was verified; nil: none
 
-	Seat *Seat // where the connection counts; nil: nowhere
-	ClientAuth  string             // snapshot.ClientAuth.Digest of what the client was asked for; empty: for nothing
+	Seat       *Seat  // where the connection counts; nil: nowhere
+	ClientAuth string // snapshot.ClientAuth.Digest of what the client was asked for; empty: for nothing
 }
 
 // A ClientCertificate is what endpoints are told of a client's certificate.
