@@ -30,6 +30,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 )
 
 const patience = 10 * time.Second
@@ -42,12 +43,9 @@ type server struct {
 	cmd     *exec.Cmd
 }
 
-// startRedis starts a redis-server on a free port. Where none is installed the test is skipped, and says so.
+// startRedis starts a redis-server on a free port.
 func startRedis(t testing.TB, args ...string) *server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("NOT TESTED: there is no redis-server in PATH (Debian: apt-get install redis-server)")
-	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +66,11 @@ func (s *server) start() {
 	} else {
 		args = append(args, "--tls-port", port, "--port", "0")
 	}
-	s.cmd = exec.Command("redis-server", args...)
+	program, err := peers.Find(s.t.Context(), "redis-server")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = program.Command(context.Background(), args...)
 	s.cmd.Dir = s.t.TempDir()
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

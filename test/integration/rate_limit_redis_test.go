@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 	"github.com/pingora-proxy/pingora-proxy/test/matrix"
 )
@@ -22,14 +24,6 @@ const redisPassword = "canary-of-redis" // gitleaks:allow
 type redisServer struct {
 	address string
 	cmd     *exec.Cmd
-}
-
-// needsRedis skips a test where there is no redis-server, and says so.
-func needsRedis(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("NOT TESTED: there is no redis-server in PATH (Debian: apt-get install redis-server)")
-	}
 }
 
 func startRedis(t *testing.T) *redisServer {
@@ -48,7 +42,11 @@ func startRedis(t *testing.T) *redisServer {
 func (r *redisServer) start(t *testing.T) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(r.address)
-	r.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--requirepass", redisPassword)
+	program, err := peers.Find(t.Context(), "redis-server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cmd = program.Command(context.Background(), "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--requirepass", redisPassword)
 	r.cmd.Dir = t.TempDir()
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
@@ -76,7 +74,6 @@ func (r *redisServer) kill() {
 
 // TestSharedRateLimit: the limit is counted in Redis; while that is away each replica counts for itself, and says so.
 func TestSharedRateLimit(t *testing.T) {
-	needsRedis(t)
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		redis := startRedis(t)
 		password := filepath.Join(t.TempDir(), "password")
@@ -129,7 +126,6 @@ func TestSharedRateLimit(t *testing.T) {
 
 // TestReplicasShareALimit: two proxies serve as many requests together as one may.
 func TestReplicasShareALimit(t *testing.T) {
-	needsRedis(t)
 	redis := startRedis(t)
 	dir := t.TempDir()
 	password := filepath.Join(dir, "password")

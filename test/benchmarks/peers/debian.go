@@ -25,6 +25,9 @@ type debian struct {
 	run runner
 }
 
+// parts are packages that others need at once: the program of redis-server is a link to one of redis-tools.
+var parts = map[string][]string{"redis-server": {"redis-tools"}}
+
 // find returns the program out of the unpacked package pkg, and unpacks it first when that has not happened yet.
 func (d debian) find(ctx context.Context, name, pkg string) (Program, error) {
 	if err := os.MkdirAll(d.dir, 0o755); err != nil {
@@ -65,7 +68,7 @@ func (d debian) find(ctx context.Context, name, pkg string) (Program, error) {
 // unpack fetches pkg into root, then level by level the libraries that it depends on, until the dynamic linker finds all.
 func (d debian) unpack(ctx context.Context, name, pkg, root string) error {
 	seen := map[string]bool{}
-	level := []string{pkg}
+	level := append([]string{pkg}, parts[pkg]...)
 	var missing []string
 	for range maxLibraryLevels {
 		for _, p := range level {
