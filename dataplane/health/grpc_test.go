@@ -135,7 +135,7 @@ func TestGRPCServerAsAWhole(t *testing.T) {
 func TestGRPCFailures(t *testing.T) {
 	unknown, _ := serveGRPC(t)
 	web := serveHTTP(t, nil, func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, "hello") })
-	broken := serveHTTP(t, nil, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(503) })
+	broken := serveHTTP(t, nil, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })
 	for _, c := range []struct {
 		name string
 		addr netip.AddrPort

@@ -3,7 +3,7 @@ package integration_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 has it
+	"crypto/sha1"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -41,7 +41,7 @@ func TestEndpointsOverHTTP2(t *testing.T) {
 		case "/early":
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 		case "/204":
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		default:
 			harness.Echo("a").ServeHTTP(w, r)
 		}
@@ -69,16 +69,16 @@ func TestEndpointsOverHTTP2(t *testing.T) {
 			if r, text := call(t, client, "HEAD", url+"/?bytes=1000", nil); r.ContentLength != 1000 || text != "" {
 				t.Errorf("HEAD: length %d, %q", r.ContentLength, text)
 			}
-			if r, text := call(t, client, "GET", url+"/204", nil); r.StatusCode != 204 || text != "" {
+			if r, text := call(t, client, "GET", url+"/204", nil); r.StatusCode != http.StatusNoContent || text != "" {
 				t.Errorf("%d %q", r.StatusCode, text)
 			}
 			if r, text := call(t, client, "GET", url+"/trailers", nil); r.Trailer.Get("X-Sum") != "42" || text != "body" {
 				t.Errorf("trailer %v behind %q", r.Trailer, text)
 			}
-			if r, _ := call(t, client, "GET", url+"/?status=404", nil); r.StatusCode != 404 {
+			if r, _ := call(t, client, "GET", url+"/?status=404", nil); r.StatusCode != http.StatusNotFound {
 				t.Errorf("%d", r.StatusCode)
 			}
-			if r, _ := call(t, client, "POST", url+"/early", strings.NewReader(body)); r.StatusCode != 413 {
+			if r, _ := call(t, client, "POST", url+"/early", strings.NewReader(body)); r.StatusCode != http.StatusRequestEntityTooLarge {
 				t.Errorf("an early answer: %d", r.StatusCode)
 			}
 		})
@@ -163,7 +163,7 @@ func TestEndpointThatStops(t *testing.T) {
 	for range 10 {
 		running.Go(func() {
 			for !stop.Load() {
-				if r, _ := call(t, client, "GET", url, nil); r.StatusCode == 200 {
+				if r, _ := call(t, client, "GET", url, nil); r.StatusCode == http.StatusOK {
 					answered.Add(1)
 				} else {
 					lost.Add(1)
@@ -292,7 +292,7 @@ func TestTimeoutsOverHTTP2(t *testing.T) {
 	defer close(ended)
 	p := overH2C(t, origin.addr, ", retry: {attempts: 1}, timeouts: {request_ms: 300, idle_secs: 1}")
 	client := clients(t)["h1"]
-	if r, text := call(t, client, "GET", p.URL(t, "web")+"/head", nil); r.StatusCode != 504 || !strings.Contains(text, "upstream_timeout") {
+	if r, text := call(t, client, "GET", p.URL(t, "web")+"/head", nil); r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, "upstream_timeout") {
 		t.Errorf("%d %s", r.StatusCode, text)
 	}
 	r, err := client.Get(p.URL(t, "web") + "/body")
@@ -304,7 +304,7 @@ func TestTimeoutsOverHTTP2(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
-	if r, _ := call(t, client, "GET", p.URL(t, "web")+"/", nil); r.StatusCode != 200 {
+	if r, _ := call(t, client, "GET", p.URL(t, "web")+"/", nil); r.StatusCode != http.StatusOK {
 		t.Errorf("%d", r.StatusCode)
 	}
 	if n := origin.opened(); n != 1 {
@@ -322,7 +322,7 @@ func TestWebSocketToAnEndpointOverHTTP2(t *testing.T) {
 			c.Fail("this is no WebSocket: %+v", r)
 			return
 		}
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 		c.Send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
 			base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\nwelcome")
 		_, _ = io.Copy(c.Conn, c.Reader)
@@ -359,7 +359,7 @@ func TestWebSocketToAnEndpointThatTakesNone(t *testing.T) {
 	p := overH2C(t, origin.addr, "")
 	c := harness.Dial(t, p.Addr(t, "web"))
 	c.Send(t, fmt.Sprintf(upgrade, "/ws"))
-	if r, err := c.TryResponse("GET"); err != nil || r.StatusCode != 502 || !strings.Contains(r.Text, "upstream_protocol") {
+	if r, err := c.TryResponse("GET"); err != nil || r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, "upstream_protocol") {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -130,7 +130,7 @@ func TestEndpointsOverTLS(t *testing.T) {
 			for name, client := range clients(t) {
 				for range 3 {
 					response, text := call(t, client, "GET", p.URL(t, "web")+"/a?b=c", nil)
-					if e := harness.ParseEchoed(t, text); response.StatusCode != 200 || e.Proto != c.proto || e.Target != "/a?b=c" {
+					if e := harness.ParseEchoed(t, text); response.StatusCode != http.StatusOK || e.Proto != c.proto || e.Target != "/a?b=c" {
 						t.Errorf("%s: %d %+v", name, response.StatusCode, e)
 					}
 				}

@@ -46,7 +46,7 @@ func TestVerification(t *testing.T) {
 	named := listen(t, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair(t, ours.issue([]string{"a.test"}))}})
 	numbered := listen(t, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair(t, ours.issue(nil, loopback))}})
 	old := listen(t, &tls.Config{
-		MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, //nolint:gosec // that is what must be refused
+		MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
 		Certificates: []tls.Certificate{pair(t, ours.issue([]string{"a.test"}))},
 	})
 	for _, c := range []struct {
