@@ -261,3 +261,16 @@ func (c *Controller) keepPorts(ctx context.Context) {
 		}
 	}
 }
+
+// BreakerChanged tells the owner of a cluster that its circuit breaker has changed its state. It does not wait.
+func (c *Controller) BreakerChanged(cluster, state string) {
+	key, uid, ok := c.serving.find(translate.OwnerOf(cluster))
+	if !ok {
+		return
+	}
+	kind, message := corev1.EventTypeWarning, "requests are refused at once until a few of them get through again"
+	if state == "closed" {
+		kind, message = corev1.EventTypeNormal, "requests pass again"
+	}
+	c.writer.Event(key, uid, kind, "CircuitBreaker", fmt.Sprintf("the circuit breaker of `%s` is %s: %s", cluster, state, message))
+}

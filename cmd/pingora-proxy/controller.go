@@ -208,6 +208,11 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 			c.Ejected(cluster, endpoint)
 		}
 	}
+	d.OnBreaker = func(cluster, state string) {
+		if c := controller.Load(); c != nil {
+			c.BreakerChanged(cluster, state)
+		}
+	}
 	if !o.allowLocal {
 		d.Permit = refuseLocal
 	}

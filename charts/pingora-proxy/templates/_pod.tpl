@@ -95,6 +95,9 @@ spec:
           valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
         - name: POD_UID
           valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+        # Kubernetes puts the zone of the node on its pods from 1.35 on; empty elsewhere, and then no zone is preferred.
+        - name: PINGORA_ZONE
+          valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
         - name: LOG_LEVEL
           value: {{ .Values.logLevel }}
         {{- with .Values.extraEnv }}
