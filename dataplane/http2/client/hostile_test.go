@@ -425,9 +425,11 @@ func TestHeadWithABody(t *testing.T) {
 // An endpoint that says nothing is asked whether it lives, and left where it does not answer.
 func TestLiveness(t *testing.T) {
 	pinged := make(chan struct{})
+	asked := make(chan struct{}) // the request has come: what follows it is seen
 	pool := scripted(t, func(p *peer) {
 		p.settle()
 		p.request()
+		close(asked)
 		p.until(func(f http2.Frame) bool { _, ok := f.(*http2.PingFrame); return ok })
 		close(pinged)
 		p.drain()
@@ -435,6 +437,7 @@ func TestLiveness(t *testing.T) {
 	x, _ := request(exchange.GET, "/")
 	failed := make(chan error, 1)
 	go func() { failed <- pool.RoundTrip(x, Try{}) }()
+	<-asked
 	var conn *Conn
 	for end := time.Now().Add(patience); conn == nil && time.Now().Before(end); {
 		if conns := pool.Conns(); len(conns) == 1 && conns[0].Load() == 1 {
@@ -457,9 +460,11 @@ func TestLiveness(t *testing.T) {
 // TestPingsAreRare: an endpoint that answers them is not asked again soon. gRPC's servers take that for an attack.
 func TestPingsAreRare(t *testing.T) {
 	pings := make(chan struct{}, 100)
+	asked := make(chan struct{}) // the request has come: what follows it is seen
 	pool := scripted(t, func(p *peer) {
 		p.settle()
 		p.request()
+		close(asked)
 		p.until(func(f http2.Frame) bool {
 			if f, ok := f.(*http2.PingFrame); ok {
 				_ = p.framer.WritePing(true, f.Data)
@@ -471,6 +476,7 @@ func TestPingsAreRare(t *testing.T) {
 	x, c := request(exchange.GET, "/")
 	failed := make(chan error, 1)
 	go func() { failed <- pool.RoundTrip(x, Try{}) }()
+	<-asked
 	var conn *Conn
 	for end := time.Now().Add(patience); conn == nil && time.Now().Before(end); {
 		if conns := pool.Conns(); len(conns) == 1 && conns[0].Load() == 1 {
