@@ -91,7 +91,7 @@ func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed
 			continue
 		}
 		open := &openListener{Listener: made, slot: d.takeSlot(), gone: make(chan struct{})}
-		open.running, open.stop = context.WithCancel(context.Background())
+		open.running, open.stop = context.WithCancel(context.Background()) //nolint:fatcontext // one a listener, none inside another
 		if l.TLS {
 			open.tls = listener.NewTerminator(d.handshakes)
 		}

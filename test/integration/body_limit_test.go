@@ -70,7 +70,7 @@ func TestBodyLimit(t *testing.T) {
 				if known {
 					body = strings.NewReader(harness.Pattern(test.size)[:test.size])
 				}
-				r, err := http.NewRequestWithContext(t.Context(), "POST", url+test.path, body)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+test.path, body)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,14 +128,14 @@ services:
 
 	c := harness.Dial(t, addr)
 	c.Send(t, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n")
-	if r := c.Response(t, "POST"); r.StatusCode != 413 || !r.Close {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusRequestEntityTooLarge || !r.Close {
 		t.Errorf("expecting 100: %d %v", r.StatusCode, r.Header)
 	}
 	c.Closed(t)
 
 	c = harness.Dial(t, addr)
 	c.Send(t, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n123456GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
-	if r := c.Response(t, "POST"); r.StatusCode != 413 {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("%d", r.StatusCode)
 	}
 	if r, err := c.TryResponse("GET"); err == nil { // read away, or closed: either way
@@ -148,7 +148,7 @@ services:
 
 	c = harness.Dial(t, addr)
 	c.Send(t, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n4\r\nefgh\r\n")
-	if r := c.Response(t, "POST"); r.StatusCode != 413 || !r.Close {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusRequestEntityTooLarge || !r.Close {
 		t.Errorf("chunked: %d %v", r.StatusCode, r.Header)
 	}
 	if line := p.AccessOf(t, "/"); line.Text("reason") != "body_too_large" {

@@ -27,7 +27,7 @@ func TestBuffer(t *testing.T) {
 			body, err := io.ReadAll(r.Body)
 			if fails(r) {
 				if r.URL.Path == "/status" {
-					w.WriteHeader(503)
+					w.WriteHeader(http.StatusServiceUnavailable)
 					return
 				}
 				panic(http.ErrAbortHandler)
@@ -124,7 +124,7 @@ services:
 	}
 	before := origin.Requests.Load()
 	c.Send(t, "POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")
-	if r := c.Response(t, "POST"); r.StatusCode != 400 {
+	if r := c.Response(t, "POST"); r.StatusCode != http.StatusBadRequest {
 		t.Errorf("%d", r.StatusCode)
 	}
 	c.Closed(t)

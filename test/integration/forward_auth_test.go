@@ -82,7 +82,7 @@ func TestForwardAuth(t *testing.T) {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
 		e := harness.ParseEchoed(t, r.Body)
-		if strings.Join(e.Header.Values("X-User"), " ") != "alice" || len(e.Header.Values("X-Groups")) != 2 || e.Bytes != 5 || e.Method != "POST" {
+		if strings.Join(e.Header.Values("X-User"), " ") != "alice" || len(e.Header.Values("X-Groups")) != 2 || e.Bytes != 5 || e.Method != http.MethodPost {
 			t.Errorf("the origin has seen %+v", e)
 		}
 		if r.Header.Get("Set-Cookie") != "seen=1" {
@@ -100,7 +100,7 @@ func TestForwardAuth(t *testing.T) {
 		if from := q.Header.Get("X-Forwarded-For"); from == "" || from != e.Header.Get("X-Forwarded-For") {
 			t.Errorf("the service was told X-Forwarded-For: %q, the origin %q", from, e.Header.Get("X-Forwarded-For"))
 		}
-		if q.Method != "GET" || q.RequestURI != "/oauth2/auth" || q.Host != service || q.ContentLength != 0 {
+		if q.Method != http.MethodGet || q.RequestURI != "/oauth2/auth" || q.Host != service || q.ContentLength != 0 {
 			t.Errorf("the service was asked %s %s of %s, %d bytes", q.Method, q.RequestURI, q.Host, q.ContentLength)
 		}
 

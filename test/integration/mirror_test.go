@@ -24,8 +24,8 @@ func TestMirror(t *testing.T) {
 				w.WriteHeader(answer)
 			})
 		}
-		real, copies := make(chan string, 100), make(chan string, 100)
-		origin, shadow := c.Origin(t, record(real, 200)), c.Origin(t, record(copies, 500))
+		asked, copies := make(chan string, 100), make(chan string, 100)
+		origin, shadow := c.Origin(t, record(asked, 200)), c.Origin(t, record(copies, 500))
 		hold := make(chan struct{})
 		stuck := c.Origin(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			select {
@@ -65,7 +65,7 @@ func TestMirror(t *testing.T) {
 			if r := c.Do(t, method, url+path, body, "Authorization: Bearer x"); r.Status != 200 {
 				t.Errorf("%s %s: the answer is %d", method, path, r.Status)
 			}
-			want := <-real
+			want := <-asked
 			select {
 			case got := <-copies:
 				if got != want {
@@ -94,7 +94,7 @@ func TestMirror(t *testing.T) {
 			if r := c.Do(t, one.method, url+one.path, one.body); r.Status != 200 {
 				t.Errorf("%s %s: the answer is %d", one.method, one.path, r.Status)
 			}
-			<-real
+			<-asked
 		}
 		same("GET", "/all/last", "") // behind it nothing of the others is on its way
 		if len(copies) > 0 {

@@ -22,7 +22,7 @@ func TestStatusPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	if policy := response.Header.Get("Content-Security-Policy"); response.StatusCode != 200 || !strings.HasPrefix(policy, "default-src 'none'; ") {
+	if policy := response.Header.Get("Content-Security-Policy"); response.StatusCode != http.StatusOK || !strings.HasPrefix(policy, "default-src 'none'; ") {
 		t.Errorf("%d %v", response.StatusCode, response.Header)
 	}
 	var status struct {
@@ -70,7 +70,7 @@ func TestStatusPage(t *testing.T) {
 			return false
 		}
 		_ = response.Body.Close()
-		return response.StatusCode == 404
+		return response.StatusCode == http.StatusNotFound
 	})
 	p.Admin(t, "/api/v1/status")
 }

@@ -152,7 +152,7 @@ services:
 			t.Fatal(err)
 		}
 		_ = r.Body.Close()
-		if r.StatusCode == 200 {
+		if r.StatusCode == http.StatusOK {
 			passed++
 		}
 	}

@@ -133,7 +133,7 @@ func TestRequestSigning(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = direct.Body.Close()
-		if direct.StatusCode != 401 {
+		if direct.StatusCode != http.StatusUnauthorized {
 			t.Errorf("past the proxy: %d", direct.StatusCode)
 		}
 

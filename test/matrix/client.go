@@ -27,7 +27,7 @@ type Response struct {
 func (c *Cell) Client(t testing.TB, config *tls.Config) *http.Client {
 	t.Helper()
 	if config == nil {
-		config = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the test is not about the certificate
+		config = &tls.Config{InsecureSkipVerify: true}
 	}
 	protocols := &http.Protocols{}
 	if c.HTTP2 {

@@ -48,7 +48,7 @@ func TestPreflight(t *testing.T) {
 	credentials.Credentials = true
 	listed := plain
 	listed.Headers = []string{"X-A", "Content-Type"}
-	any := Config{Origins: []string{"*"}, Methods: []string{"GET"}}
+	anyone := Config{Origins: []string{"*"}, Methods: []string{"GET"}}
 	star := credentials
 	star.Headers = []string{"*"}
 	for _, test := range []struct {
@@ -75,7 +75,7 @@ func TestPreflight(t *testing.T) {
 		{"every field, with credentials", star, []string{"Origin: https://example.com", "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-b"}, []string{
 			"Access-Control-Allow-Credentials: true", "Access-Control-Allow-Headers: x-b", "Access-Control-Allow-Methods: GET, PUT", "Access-Control-Allow-Origin: https://example.com", "Access-Control-Max-Age: 600", preflightVary,
 		}},
-		{"every origin", any, []string{"Origin: null", "Access-Control-Request-Method: PUT"}, []string{
+		{"every origin", anyone, []string{"Origin: null", "Access-Control-Request-Method: PUT"}, []string{
 			"Access-Control-Allow-Methods: GET", "Access-Control-Allow-Origin: *", "Access-Control-Max-Age: 0", preflightVary,
 		}},
 		{"another origin", credentials, []string{"Origin: https://evil.com", "Access-Control-Request-Method: PUT"}, []string{preflightVary}},

@@ -235,16 +235,16 @@ type record struct {
 
 // Skip implements exchange.Body.
 func (b *record) Skip(n int) {
-	b.note(b.Body.Buffered()[:n])
+	b.note(b.Buffered()[:n])
 	b.Body.Skip(n)
-	b.whole = b.Body.Ended()
+	b.whole = b.Ended()
 }
 
 // Read implements exchange.Body.
 func (b *record) Read(p []byte) (int, error) {
 	n, err := b.Body.Read(p)
 	b.note(p[:n])
-	b.whole = err == io.EOF || b.Body.Ended()
+	b.whole = err == io.EOF || b.Ended()
 	return n, err
 }
 

@@ -43,8 +43,8 @@ func newTable() *table { return &table{slots: maxSlots / shardCount} }
 func (t *table) take(hash uint64, now, interval, tolerance int64) (allowed bool, spare int64) {
 	s := &t.shards[hash>>59]
 	s.mu.Lock()
-	at, allowed, spare := (*slot)(nil), false, int64(0)
-	if at = s.find(hash); at == nil {
+	at := s.find(hash)
+	if at == nil {
 		at = s.place(hash, now, t.slots)
 		*at = slot{hash: hash}
 	}
