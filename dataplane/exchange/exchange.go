@@ -123,7 +123,7 @@ const maxScratch = 8192
 
 // Reset makes x ready for the next request of a connection.
 func (x *Exchange) Reset() {
-	x.Request = Request{Header: x.Request.Header, Trailer: x.Request.Trailer}
+	x.Request = Request{Header: x.Request.Header, Trailer: x.Request.Trailer, sealed: x.Request.sealed[:0]}
 	x.Request.Header.Reset(nil)
 	x.Request.Trailer.Reset(nil)
 	x.ResetResponse()

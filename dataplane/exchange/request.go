@@ -90,6 +90,28 @@ type Request struct {
 
 	ContentLength int64 // bytes of the body; -1 where only its end tells
 	Body          Body  // nil where there is none
+
+	sealed [][]string // names of fields that the trailer must not bring; see Seal
+}
+
+// Seal keeps fields out of the trailer, which comes when no filter can look at it any more: some endpoints read it as if its
+// fields had stood in the head. Filters call it with the names that they have removed or written.
+func (r *Request) Seal(names []string) {
+	if len(names) > 0 {
+		r.sealed = append(r.sealed, names)
+	}
+}
+
+// SealTrailer removes what is sealed from the trailer. Engines call it before they send one.
+func (r *Request) SealTrailer() {
+	if r.Trailer.Len() == 0 {
+		return
+	}
+	for _, names := range r.sealed {
+		for _, name := range names {
+			r.Trailer.delAlike(name)
+		}
+	}
 }
 
 // A Response is what will be sent to the client: an endpoint's, or one made here (Local).

@@ -105,7 +105,7 @@ func (c Config) New(filter.Env) (filter.Filter, error) {
 		return nil, err
 	}
 	return &apikey{
-		keys: keys, header: c.Header, forward: c.Forward, user: c.UserHeader,
+		keys: keys, header: c.Header, forward: c.Forward, user: c.UserHeader, sealed: []string{c.UserHeader},
 		challenge: `ApiKey realm="restricted", header=` + filter.Quote(c.Header),
 	}, nil
 }
@@ -116,6 +116,7 @@ type apikey struct {
 	header    string
 	forward   bool
 	user      string
+	sealed    []string // the same
 	challenge string
 }
 
@@ -141,6 +142,7 @@ func (f *apikey) Request(x *exchange.Exchange) filter.Verdict {
 	}
 	if f.user != "" {
 		filter.RemoveField(h, f.user)
+		x.Request.Seal(f.sealed)
 		h.Add(f.user, name)
 	}
 	return filter.Continue

@@ -55,7 +55,7 @@ func (c Config) New(filter.Env) (filter.Filter, error) {
 		return nil, err
 	}
 	return &basic{
-		judge: newJudge(users), header: c.Header,
+		judge: newJudge(users), header: c.Header, sealed: []string{c.Header},
 		challenge: "Basic realm=" + filter.Quote(c.Realm) + `, charset="UTF-8"`,
 	}, nil
 }
@@ -64,6 +64,7 @@ type basic struct {
 	filter.Nop
 	judge     *judge
 	header    string
+	sealed    []string // the same
 	challenge string
 }
 
@@ -97,6 +98,7 @@ func (f *basic) Request(x *exchange.Exchange) filter.Verdict {
 	x.Identity = exchange.Identity{User: name}
 	if f.header != "" {
 		filter.RemoveField(h, f.header)
+		x.Request.Seal(f.sealed)
 		h.Add(f.header, name)
 	}
 	return filter.Continue

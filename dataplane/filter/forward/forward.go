@@ -152,6 +152,7 @@ func (f *forward) pass(x *exchange.Exchange, answer *exchange.Header) {
 	for _, name := range f.response {
 		filter.RemoveField(h, name)
 	}
+	x.Request.Seal(f.response)
 	for _, name := range f.response {
 		copyField(h, answer, name)
 	}

@@ -3,6 +3,7 @@ package headers
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -130,7 +131,11 @@ func (c Config) New(filter.Env) (filter.Filter, error) {
 		return nil, err
 	}
 	if c.On == Request {
-		return &onRequest{changes: changes{set: c.Set, add: c.Add, remove: c.Remove}}, nil
+		sealed := slices.Clone(c.Remove)
+		for _, f := range c.Set {
+			sealed = append(sealed, f.Name)
+		}
+		return &onRequest{changes: changes{set: c.Set, add: c.Add, remove: c.Remove}, sealed: sealed}, nil
 	}
 	return &onResponse{changes: changes{set: c.Set, add: c.Add, remove: c.Remove}}, nil
 }
@@ -155,11 +160,13 @@ func (c *changes) apply(h *exchange.Header) {
 type onRequest struct {
 	filter.Nop
 	changes
+	sealed []string // what a trailer must not undo
 }
 
 // Request implements filter.Filter.
 func (f *onRequest) Request(x *exchange.Exchange) filter.Verdict {
 	f.apply(&x.Request.Header)
+	x.Request.Seal(f.sealed)
 	return filter.Continue
 }
 

@@ -46,5 +46,6 @@ func (f *identity) Request(x *exchange.Exchange) filter.Verdict {
 	for _, name := range f.fields {
 		filter.RemoveField(&x.Request.Header, name)
 	}
+	x.Request.Seal(f.fields)
 	return filter.Continue
 }

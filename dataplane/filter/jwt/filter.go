@@ -80,6 +80,7 @@ func (f *tokens) Request(x *exchange.Exchange) filter.Verdict {
 	for _, name := range f.removed { // before ours are added, and of all providers: a client must not speak for another one
 		filter.RemoveField(h, name)
 	}
+	x.Request.Seal(f.removed)
 	for i, value := range o.fields {
 		if value != "" {
 			h.Add(p.Headers[i].Header, value)

@@ -64,6 +64,7 @@ func (f *sanitize) Request(x *exchange.Exchange) filter.Verdict {
 	for _, name := range f.request {
 		x.Request.Header.Del(name)
 	}
+	x.Request.Seal(f.request)
 	return filter.Continue
 }
 

@@ -88,6 +88,7 @@ func (u *upload) send(x *exchange.Exchange) error {
 		if ended {
 			u.last.Store(true)
 			if chunked {
+				x.Request.SealTrailer()
 				out = codec.AppendLastChunk(out, &x.Request.Trailer)
 			}
 		}

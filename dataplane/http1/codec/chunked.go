@@ -216,7 +216,7 @@ const allowedNamed = 1<<exchange.Other | 1<<exchange.Server | 1<<exchange.UserAg
 
 // notInTrailer are the fields without an ID that must not stand in a trailer.
 var notInTrailer = []string{
-	"Age", "Allow", "Authentication-Info", "Cache-Control", "Content-Location", "Content-Range", "Expires",
+	"Age", "Allow", "Authentication-Info", "Cache-Control", "Content-Location", "Content-Range", "Expires", "Proxy",
 	"Proxy-Authentication-Info", "Pragma", "Range", "Strict-Transport-Security", "Vary", "Warning", "WWW-Authenticate",
 }
 
@@ -227,7 +227,10 @@ func allowedInTrailer(id exchange.ID, name []byte) bool {
 	if id != exchange.Other {
 		return true
 	}
-	for _, prefix := range []string{"If-", "Access-Control-", "X-Forwarded-"} {
+	if exchange.SpeaksForProxies(id, name) {
+		return false
+	}
+	for _, prefix := range []string{"If-", "Access-Control-", "X-Client-Cert-"} {
 		if len(name) >= len(prefix) && exchange.EqualFold(name[:len(prefix)], prefix) {
 			return false
 		}

@@ -99,6 +99,7 @@ func (u *upload) send(x *exchange.Exchange) error {
 		ended := err == io.EOF || body.Ended()
 		if ended {
 			u.last.Store(true)
+			x.Request.SealTrailer()
 		}
 		if err := u.write(buf.Data()[:n], ended, &x.Request.Trailer); err != nil {
 			return err
