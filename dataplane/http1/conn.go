@@ -406,6 +406,13 @@ func (c *conn) clientGone() { c.closing = true }
 // lingerTime bounds how long the rest of a refused request is read and dropped.
 const lingerTime = 2 * time.Second
 
+// lingerBytes is how much of it is dropped as fast as it comes. What is beyond is taken in small pieces, with lingerPause
+// between them: that holds up the client's writing, and not its reading of the response.
+const (
+	lingerBytes = 1 << 20
+	lingerPause = 10 * time.Millisecond
+)
+
 // lingeringClose ends a connection on which the client may still be sending. Closing at once would answer its bytes
 // with a reset, which can destroy our response before the client has read it (RFC 9112 §9.6).
 func (c *conn) lingeringClose() {
@@ -417,11 +424,13 @@ func (c *conn) lingeringClose() {
 	_ = c.nc.SetDeadline(time.Now().Add(lingerTime))
 	buf := wire.GetBuffer()
 	defer buf.Put()
-	for dropped := 0; dropped < 1<<20; {
+	for dropped := 0; ; {
 		n, err := c.nc.Read(buf[:])
 		if err != nil {
 			return
 		}
-		dropped += n
+		if dropped += n; dropped >= lingerBytes {
+			time.Sleep(lingerPause)
+		}
 	}
 }

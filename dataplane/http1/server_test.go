@@ -279,6 +279,34 @@ func TestLingeringClose(t *testing.T) {
 	}
 }
 
+// TestLingeringCloseOfAnUpload: a client that sends much more than is dropped is held up, and not reset before it has read
+// the answer. Clients that learn of the reset in writing tell of that instead of the answer.
+func TestLingeringCloseOfAnUpload(t *testing.T) {
+	for _, how := range []string{"tcp", "tls"} {
+		t.Run(how, func(t *testing.T) {
+			r := newRig(t, ServerOptions{})
+			nc := r.dial(how)
+			if _, err := io.WriteString(nc, "POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.SetWriteDeadline(time.Now().Add(lingerTime / 4)); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			for piece := make([]byte, 1<<20); err == nil; {
+				_, err = nc.Write(piece)
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the client's writing ended with %v", err)
+			}
+			if got := next(t, bufio.NewReader(nc), "GET"); got.status != 200 || !got.close {
+				t.Errorf("the answer is %+v", got)
+			}
+			_ = nc.Close()
+		})
+	}
+}
+
 // TestInterim: what a client is told before the answer, and that HTTP/1.0 has no such thing.
 func TestInterim(t *testing.T) {
 	r := newRig(t, ServerOptions{})
