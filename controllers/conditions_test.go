@@ -18,7 +18,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
 	"github.com/pingora-proxy/pingora-proxy/controllers/replica"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/test/kube"
 )
 
@@ -201,7 +201,7 @@ func TestConditions(t *testing.T) {
 	other := s.Namespace(t)
 	proxy := s.start(t, func(o *controllers.Options) {
 		o.Namespaces = append(o.Namespaces, other, "kube-system")
-		o.Policy.Ports = []translate.PortRange{{First: 1, Last: 999}}
+		o.Policy.Ports = []realm.PortRange{{First: 1, Last: 999}}
 		o.Policy.StrictHosts = true
 	})
 	s.web(t, "web", 1)

@@ -28,7 +28,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/publish"
 	"github.com/pingora-proxy/pingora-proxy/controllers/replica"
 	"github.com/pingora-proxy/pingora-proxy/controllers/status"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 // A Controller keeps the data plane of this process equal to the objects of a cluster.
@@ -179,7 +179,7 @@ func (c *Controller) Run(ctx context.Context) error {
 }
 
 // SetGlobals makes globals, with their defaults and what they refer to, a part of every configuration from now on.
-func (c *Controller) SetGlobals(g settings.Globals, contents map[string]translate.Content) {
+func (c *Controller) SetGlobals(g settings.Globals, contents map[string]material.Content) {
 	c.world.settings.Store(&own{g, contents})
 	c.again()
 }

@@ -145,7 +145,7 @@ func hold(loser *translate.Service, p translate.Problem) status.Hold {
 		what = fmt.Sprintf("route `%s` of %s", p.Route, what)
 	}
 	message := what + " wants the same requests, and is younger"
-	if p.Reason == translate.ReasonListenerConflict {
+	if p.Reason == v1alpha1.ReasonListenerConflict {
 		message = what + " wants an address that this one holds, and is younger"
 	}
 	return status.Hold{Route: p.HolderRoute, Message: message, Other: loser.Owner()}

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -35,7 +35,7 @@ func (c *Controller) follow(ctx context.Context, r reconcile.Request) (reconcile
 	fresh := map[string][]snapshot.Endpoint{}
 	for _, o := range origins {
 		all := endpoints.Of(&service, o.Port, list)
-		fresh[translate.OriginKey(o)] = all
+		fresh[realm.OriginKey(o)] = all
 		for _, id := range s.ids[o] {
 			if err := c.options.Plane.SetEndpoints(id, all); err != nil {
 				return reconcile.Result{}, err

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 )
 
 // lookAgain is how often the API server is asked whether it serves ReferenceGrants, whose CRD may come and go.
@@ -32,7 +32,7 @@ type grants struct {
 	log       logr.Logger
 	served    atomic.Pointer[watched] // nil: not known yet
 	began     atomic.Pointer[time.Time]
-	last      []translate.Grant // as the cache had them last; of the one who lists
+	last      []realm.Grant // as the cache had them last; of the one who lists
 }
 
 // A watched is what the API server serves of ReferenceGrants: nothing, where the informer is nil.
@@ -143,7 +143,7 @@ func grantOf(kind schema.GroupVersionKind) *unstructured.Unstructured {
 
 // list returns what is granted to ProxyServices, as far as the cache knows: a kind that is served and cannot be listed must
 // not hold up everything else.
-func (g *grants) list(ctx context.Context, reader client.Reader) ([]translate.Grant, error) {
+func (g *grants) list(ctx context.Context, reader client.Reader) ([]realm.Grant, error) {
 	at := g.served.Load()
 	if at == nil || at.informer == nil {
 		g.last = nil
@@ -158,7 +158,7 @@ func (g *grants) list(ctx context.Context, reader client.Reader) ([]translate.Gr
 	if err := reader.List(ctx, list); err != nil {
 		return nil, err
 	}
-	var out []translate.Grant
+	var out []realm.Grant
 	for i := range list.Items {
 		out = append(out, granted(&list.Items[i])...)
 	}
@@ -167,10 +167,10 @@ func (g *grants) list(ctx context.Context, reader client.Reader) ([]translate.Gr
 }
 
 // granted reads one ReferenceGrant. What it says of other kinds is no business of this package.
-func granted(u *unstructured.Unstructured) []translate.Grant {
+func granted(u *unstructured.Unstructured) []realm.Grant {
 	from, _, _ := unstructured.NestedSlice(u.Object, "spec", "from")
 	to, _, _ := unstructured.NestedSlice(u.Object, "spec", "to")
-	var out []translate.Grant
+	var out []realm.Grant
 	for _, f := range from {
 		if text(f, "group") != v1alpha1.GroupVersion().Group || text(f, "kind") != "ProxyService" || text(f, "namespace") == "" {
 			continue
@@ -178,7 +178,7 @@ func granted(u *unstructured.Unstructured) []translate.Grant {
 		for _, t := range to {
 			kind := text(t, "kind")
 			if text(t, "group") == "" && slices.Contains([]string{"Service", "Secret", "ConfigMap"}, kind) {
-				out = append(out, translate.Grant{From: text(f, "namespace"), Kind: kind, To: u.GetNamespace(), Name: text(t, "name")})
+				out = append(out, realm.Grant{From: text(f, "namespace"), Kind: kind, To: u.GetNamespace(), Name: text(t, "name")})
 			}
 		}
 	}

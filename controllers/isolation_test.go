@@ -18,7 +18,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -151,7 +151,7 @@ func TestNamesThatLeadHome(t *testing.T) {
 		plane.DataPlane = dataplane.New(dataplane.Options{
 			Log: log, Metrics: telemetry.NewMetrics("test"), Resolver: resolver.Options{Hosts: hosts, ResolvConf: os.DevNull},
 			Permit: func(a netip.Addr) error { // as the program has it
-				if !translate.Local(a) {
+				if !realm.Local(a) {
 					return nil
 				}
 				select {

@@ -14,6 +14,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/lastgood"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 // keep has the configuration written to the last good file.
@@ -108,8 +109,8 @@ func (c *Controller) readKept(payload []byte) (translate.Input, error) {
 		s.Faults = check(&s.Spec, s.Name)
 		if c.options.NoSecrets {
 			s.Certificates = nil
-			maps.DeleteFunc(s.Contents, func(_ string, c translate.Content) bool { return strings.HasPrefix(c.Name, contents.Secret) })
-			s.UpstreamCertificate = translate.Certificate{}
+			maps.DeleteFunc(s.Contents, func(_ string, c material.Content) bool { return strings.HasPrefix(c.Name, contents.Secret) })
+			s.UpstreamCertificate = material.Certificate{}
 		}
 	}
 	return in, nil

@@ -8,7 +8,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 )
 
 // Options say what a Controller serves, and as whom.
@@ -17,11 +18,11 @@ type Options struct {
 	Log    logr.Logger
 	Plane  DataPlane
 
-	Globals    settings.Globals             // with their defaults
-	Contents   map[string]translate.Content // what they refer to, by the paths of their fields
-	Class      string                       // of the objects to serve
-	Namespaces []string                     // to watch; none: all
-	Policy     translate.Policy
+	Globals    settings.Globals            // with their defaults
+	Contents   map[string]material.Content // what they refer to, by the paths of their fields
+	Class      string                      // of the objects to serve
+	Namespaces []string                    // to watch; none: all
+	Policy     realm.Policy
 	NoSecrets  bool // no Secret may be read: objects that name one do without a certificate
 
 	Namespace       string // where this process runs: its Leases are there

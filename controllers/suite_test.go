@@ -36,7 +36,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -175,7 +175,7 @@ func (s *site) start(t testing.TB, change ...func(*controllers.Options)) *proxy 
 	})
 	o := controllers.Options{
 		Config: user.Config, Log: log, Plane: p.plane, Class: s.class, Namespaces: []string{s.ns}, Namespace: s.ns, Replica: "replica-a",
-		Policy: translate.Policy{ClusterDomain: "cluster.local"},
+		Policy: realm.Policy{ClusterDomain: "cluster.local"},
 	}
 	defaults.Globals(&o.Globals)
 	off := v1alpha1.Off

@@ -22,6 +22,8 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/contents"
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -50,7 +52,7 @@ func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *wo
 // own are the settings of the process itself.
 type own struct {
 	globals  settings.Globals
-	contents map[string]translate.Content
+	contents map[string]material.Content
 }
 
 // A view is the objects at one moment.
@@ -77,8 +79,8 @@ func (w *world) look(ctx context.Context) (*view, error) {
 	v := &view{
 		services: map[types.NamespacedName]bool{},
 		contents: contents.Found{Named: map[contents.Object]bool{}, Expiring: map[types.NamespacedName]time.Time{}},
-		input: translate.Input{Globals: process.globals, Contents: process.contents, World: &translate.World{
-			Services: map[string]translate.KubeService{}, Endpoints: map[string][]snapshot.Endpoint{}, Grants: granted, Policy: w.options.Policy,
+		input: translate.Input{Globals: process.globals, Contents: process.contents, World: &realm.World{
+			Services: map[string]realm.KubeService{}, Endpoints: map[string][]snapshot.Endpoint{}, Grants: granted, Policy: w.options.Policy,
 		}},
 	}
 	items := slices.DeleteFunc(slices.Collect(pointers(list.Items)), func(p *v1alpha1.ProxyService) bool {
@@ -150,7 +152,7 @@ func (w *world) surroundings(ctx context.Context, v *view) error {
 		}
 		for _, p := range known.Ports {
 			origin := snapshot.Origin{Namespace: name.Namespace, Name: name.Name, Port: p.Name}
-			v.input.World.Endpoints[translate.OriginKey(origin)] = endpoints.Of(&s, p.Name, lists)
+			v.input.World.Endpoints[realm.OriginKey(origin)] = endpoints.Of(&s, p.Name, lists)
 		}
 	}
 	return nil

@@ -10,8 +10,7 @@ const (
 	ConditionConflicted   = "Conflicted"   // something older takes what it wants
 )
 
-// The reasons of conditions that stand for success, or for waiting. Those that stand for a problem are the reasons of
-// controllers/translate.
+// The reasons of conditions that stand for success, or for waiting.
 const (
 	ReasonAccepted     = "Accepted"
 	ReasonResolvedRefs = "ResolvedRefs"
@@ -21,6 +20,23 @@ const (
 	ReasonNoConflict   = "NoConflict"
 	ReasonHolds        = "Holds" // others want what this object has
 	ReasonBindFailed   = "BindFailed"
+)
+
+// The reasons why something cannot be served as it stands.
+const (
+	ReasonInvalid           = "Invalid"           // a part cannot be built
+	ReasonListenerConflict  = "ListenerConflict"  // another service holds the address
+	ReasonRouteShadowed     = "RouteShadowed"     // another route takes the same requests
+	ReasonPortNotAllowed    = "PortNotAllowed"    // the port is not among those that objects may bind
+	ReasonHostNotOwned      = "HostNotOwned"      // another namespace has the host
+	ReasonAddressNotAllowed = "AddressNotAllowed" // a static address that the policy refuses
+)
+
+// The reasons why something that an object names cannot be used.
+const (
+	ReasonBackendNotFound       = "BackendNotFound"
+	ReasonRefNotPermitted       = "RefNotPermitted"
+	ReasonInvalidCertificateRef = "InvalidCertificateRef"
 )
 
 // ProxyServiceStatus says what became of a ProxyService.

@@ -25,7 +25,8 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
@@ -48,7 +49,7 @@ type clusterOptions struct {
 	replica      string
 	zone         string
 	globals      map[string]*string
-	policy       translate.Policy
+	policy       realm.Policy
 	publishedAs  types.NamespacedName
 	podName, uid string
 }
@@ -136,7 +137,7 @@ func (o *clusterOptions) complete() error {
 	if strings.Trim(o.domain, ".") == "" {
 		return errors.New("--cluster-domain must be set, such as cluster.local")
 	}
-	o.policy = translate.Policy{
+	o.policy = realm.Policy{
 		StrictHosts: o.hosts == "Strict", AllowLocal: o.allowLocal, AllowExternalNames: o.allowNames, ClusterDomain: o.domain,
 	}
 	for _, text := range o.ports {
@@ -149,7 +150,7 @@ func (o *clusterOptions) complete() error {
 	return nil
 }
 
-func portRange(text string) (translate.PortRange, error) {
+func portRange(text string) (realm.PortRange, error) {
 	first, last, isRange := strings.Cut(strings.TrimSpace(text), "-")
 	if !isRange {
 		last = first
@@ -157,9 +158,9 @@ func portRange(text string) (translate.PortRange, error) {
 	a, errA := strconv.ParseUint(first, 10, 16)
 	b, errB := strconv.ParseUint(last, 10, 16)
 	if errA != nil || errB != nil || a == 0 || b < a {
-		return translate.PortRange{}, errors.New("must be a port, or a range such as 8000-9000")
+		return realm.PortRange{}, errors.New("must be a port, or a range such as 8000-9000")
 	}
-	return translate.PortRange{First: uint16(a), Last: uint16(b)}, nil
+	return realm.PortRange{First: uint16(a), Last: uint16(b)}, nil
 }
 
 func (o *clusterOptions) connection() (*rest.Config, error) {
@@ -235,7 +236,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 
 // refuseLocal is the policy for every connection to an endpoint in a cluster, whatever name led there.
 func refuseLocal(addr netip.Addr) error {
-	if translate.Local(addr) {
+	if realm.Local(addr) {
 		return fmt.Errorf("%s is an address of the proxy's own machine or its link; --allow-local-addresses allows those", addr)
 	}
 	return nil
@@ -244,7 +245,7 @@ func refuseLocal(addr netip.Addr) error {
 // A follower follows the objects of a cluster: a *controllers.Controller.
 type follower interface {
 	Run(ctx context.Context) error
-	SetGlobals(g settings.Globals, contents map[string]translate.Content)
+	SetGlobals(g settings.Globals, contents map[string]material.Content)
 }
 
 // runCluster runs the controller beside the source of the process's own settings.

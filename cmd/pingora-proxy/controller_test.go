@@ -12,7 +12,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
@@ -22,7 +22,7 @@ type ending func(ctx context.Context) error
 
 func (e ending) Run(ctx context.Context) error { return e(ctx) }
 
-func (ending) SetGlobals(settings.Globals, map[string]translate.Content) {}
+func (ending) SetGlobals(settings.Globals, map[string]material.Content) {}
 
 // A controller that ends by itself is a failure; one that a signal ends is not, whatever it says in the end.
 func TestHowAControllerEnds(t *testing.T) {

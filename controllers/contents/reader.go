@@ -16,6 +16,8 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 )
 
 // expiryNotice is how long before its end a certificate is told of.
@@ -51,8 +53,8 @@ type Reader struct {
 type object struct {
 	version     string
 	data        map[string][]byte
-	certificate translate.Certificate // of a Secret of that kind
-	ends        time.Time             // of the certificate; zero: there is none
+	certificate material.Certificate // of a Secret of that kind
+	ends        time.Time            // of the certificate; zero: there is none
 }
 
 // errStale says that an object has changed and cannot be read now.
@@ -64,10 +66,10 @@ func New(cache, direct client.Reader, noSecrets bool) *Reader {
 }
 
 // Complete finds what a service refers to, and notes the objects that it names.
-func (r *Reader) Complete(ctx context.Context, s *translate.Service, w *translate.World, found *Found) {
-	s.Certificates, s.Contents, s.UpstreamCertificate = nil, map[string]translate.Content{}, translate.Certificate{}
+func (r *Reader) Complete(ctx context.Context, s *translate.Service, w *realm.World, found *Found) {
+	s.Certificates, s.Contents, s.UpstreamCertificate = nil, map[string]material.Content{}, material.Certificate{}
 	if c := s.Spec.TLSConfig; c != nil {
-		s.Certificates = make([]translate.Certificate, len(c.Certificates))
+		s.Certificates = make([]material.Certificate, len(c.Certificates))
 		for i := range c.Certificates {
 			s.Certificates[i] = r.certificate(ctx, s, &c.Certificates[i], w, found)
 		}
@@ -83,8 +85,8 @@ func (r *Reader) Complete(ctx context.Context, s *translate.Service, w *translat
 }
 
 func (r *Reader) certificate(
-	ctx context.Context, s *translate.Service, source *v1alpha1.CertificateSource, w *translate.World, found *Found,
-) (c translate.Certificate) {
+	ctx context.Context, s *translate.Service, source *v1alpha1.CertificateSource, w *realm.World, found *Found,
+) (c material.Certificate) {
 	if source.SecretRef == nil {
 		return c // a fault of the object
 	}
@@ -104,13 +106,13 @@ func (r *Reader) certificate(
 }
 
 func (r *Reader) content(
-	ctx context.Context, s *translate.Service, ref *v1alpha1.Reference, w *translate.World, found *Found,
-) translate.Content {
+	ctx context.Context, s *translate.Service, ref *v1alpha1.Reference, w *realm.World, found *Found,
+) material.Content {
 	o := Object{Secret, name(ref.Namespace, s.Namespace, *ref.Name)}
 	if ref.Kind != nil && *ref.Kind == v1alpha1.ReferenceConfigMap {
 		o.Kind = ConfigMap
 	}
-	c := translate.Content{Name: fmt.Sprintf("%s `%s`, key `%s`", o.Kind, o.NamespacedName, *ref.Key)}
+	c := material.Content{Name: fmt.Sprintf("%s `%s`, key `%s`", o.Kind, o.NamespacedName, *ref.Key)}
 	read, problem := r.look(ctx, s, o, w, found)
 	switch {
 	case problem != "":
@@ -129,7 +131,7 @@ func (r *Reader) content(
 
 // look reads an object for a service. It returns nothing at all where the service may not name it: the translation says
 // so, and nothing of the object is read.
-func (r *Reader) look(ctx context.Context, s *translate.Service, o Object, w *translate.World, found *Found) (read *object, problem string) {
+func (r *Reader) look(ctx context.Context, s *translate.Service, o Object, w *realm.World, found *Found) (read *object, problem string) {
 	found.Named[o] = true
 	if !w.Granted(s.Namespace, o.Kind, o.Namespace, o.Name) {
 		return nil, ""
@@ -197,7 +199,7 @@ func (r *Reader) fetch(ctx context.Context, o Object) (*object, error) {
 		fresh.certificate.Name = o.String()
 		fresh.certificate.Problem = fmt.Sprintf("Secret `%s` has no `%s` and `%s`", o.NamespacedName, corev1.TLSCertKey, corev1.TLSPrivateKeyKey)
 	} else {
-		fresh.certificate = translate.NewCertificate(o.String(), chain, key)
+		fresh.certificate = material.NewCertificate(o.String(), chain, key)
 	}
 	if block, _ := pem.Decode(chain); block != nil {
 		if leaf, err := x509.ParseCertificate(block.Bytes); err == nil {

@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -107,14 +107,14 @@ func deref(s *string) string {
 }
 
 // Service is what the translation knows of a Service.
-func Service(s *corev1.Service) translate.KubeService {
-	var out translate.KubeService
+func Service(s *corev1.Service) realm.KubeService {
+	var out realm.KubeService
 	if s.Spec.Type == corev1.ServiceTypeExternalName {
 		out.ExternalName = s.Spec.ExternalName
 	}
 	for _, p := range s.Spec.Ports {
 		if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-			out.Ports = append(out.Ports, translate.KubePort{Name: p.Name, Number: p.Port})
+			out.Ports = append(out.Ports, realm.KubePort{Name: p.Name, Number: p.Port})
 		}
 	}
 	return out

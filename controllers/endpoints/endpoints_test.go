@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/endpoints"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -188,7 +188,7 @@ func TestOfChangesNothing(t *testing.T) {
 func TestService(t *testing.T) {
 	for name, c := range map[string]struct {
 		spec corev1.ServiceSpec
-		want translate.KubeService
+		want realm.KubeService
 	}{
 		"ports": {
 			corev1.ServiceSpec{Ports: []corev1.ServicePort{
@@ -197,18 +197,18 @@ func TestService(t *testing.T) {
 				{Name: "more", Port: 81},
 				{Name: "sctp", Port: 82, Protocol: corev1.ProtocolSCTP},
 			}},
-			translate.KubeService{Ports: []translate.KubePort{{Name: "http", Number: 80}, {Name: "more", Number: 81}}},
+			realm.KubeService{Ports: []realm.KubePort{{Name: "http", Number: 80}, {Name: "more", Number: 81}}},
 		},
 		"external name": {
-			corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "x.example"}, translate.KubeService{ExternalName: "x.example"},
+			corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "x.example"}, realm.KubeService{ExternalName: "x.example"},
 		},
 		// The API server keeps the name of a Service that was of this type once.
 		"an external name that was": {
-			corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ExternalName: "x.example"}, translate.KubeService{},
+			corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ExternalName: "x.example"}, realm.KubeService{},
 		},
 		"headless": {
 			corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Port: 80}}},
-			translate.KubeService{Ports: []translate.KubePort{{Number: 80}}},
+			realm.KubeService{Ports: []realm.KubePort{{Number: 80}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

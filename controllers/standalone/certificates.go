@@ -6,10 +6,11 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 // certificates finds the certificates of a service.
-func (l *loader) certificates(s *translate.Service) []translate.Certificate {
+func (l *loader) certificates(s *translate.Service) []material.Certificate {
 	if s.Spec.TLS == nil || !*s.Spec.TLS {
 		return nil
 	}
@@ -22,18 +23,18 @@ func (l *loader) certificates(s *translate.Service) []translate.Certificate {
 	}
 	if len(named) == 0 {
 		l.selfSigned = true
-		return []translate.Certificate{l.options.selfSigned.Of(s.Owner(), s.Spec.Hosts)}
+		return []material.Certificate{l.options.selfSigned.Of(s.Owner(), s.Spec.Hosts)}
 	}
-	out := make([]translate.Certificate, len(named))
+	out := make([]material.Certificate, len(named))
 	for i := range named {
 		out[i] = l.certificate(&named[i])
 	}
 	return out
 }
 
-func (l *loader) certificate(source *v1alpha1.CertificateSource) translate.Certificate {
+func (l *loader) certificate(source *v1alpha1.CertificateSource) material.Certificate {
 	if ref := source.SecretRef; ref != nil {
-		return translate.Certificate{Name: ref.Name, Problem: fmt.Sprintf(
+		return material.Certificate{Name: ref.Name, Problem: fmt.Sprintf(
 			"Secret `%s` cannot be read: Secrets exist in a cluster alone", ref.Name,
 		)}
 	}
@@ -54,11 +55,11 @@ func (l *loader) complete(s *translate.Service) {
 }
 
 // contents reads the files of every reference below v, by the paths of their fields.
-func (l *loader) contents(v any) map[string]translate.Content {
-	out := map[string]translate.Content{}
+func (l *loader) contents(v any) map[string]material.Content {
+	out := map[string]material.Content{}
 	v1alpha1.References(v, func(path string, r *v1alpha1.Reference) {
 		if r.File == nil {
-			out[path] = translate.Content{Name: deref(r.Name), Problem: fmt.Sprintf(
+			out[path] = material.Content{Name: deref(r.Name), Problem: fmt.Sprintf(
 				"%s `%s` cannot be read: it exists in a cluster alone", deref(r.Kind), deref(r.Name),
 			)}
 			return

@@ -12,11 +12,11 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 // made is a certificate for a test.
-func made() translate.Certificate {
+func made() material.Certificate {
 	var none *certificates.SelfSigned
 	return none.Of("test", nil)
 }
@@ -55,7 +55,7 @@ func TestCertificateProblemsHavePlaces(t *testing.T) {
 }
 
 // chain waits for a configuration with that certificate.
-func (r *running) chain(t *testing.T, want translate.Certificate) {
+func (r *running) chain(t *testing.T, want material.Certificate) {
 	t.Helper()
 	for {
 		select {
@@ -73,7 +73,7 @@ func (r *running) chain(t *testing.T, want translate.Certificate) {
 // bad changes nothing.
 func TestSourceFollowsCertificates(t *testing.T) {
 	dir := t.TempDir()
-	put := func(folder string, c translate.Certificate) {
+	put := func(folder string, c material.Certificate) {
 		t.Helper()
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
 			t.Fatal(err)

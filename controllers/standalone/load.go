@@ -15,6 +15,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -43,7 +44,7 @@ type Loaded struct {
 	Files    []string // that it was read from
 
 	digest   [sha256.Size]byte
-	Contents map[string]translate.Content // what references of the globals name
+	Contents map[string]material.Content // what references of the globals name
 
 	files      certificates.Files
 	selfSigned bool // a service has a certificate that nobody has configured

@@ -111,7 +111,7 @@ func (t texts) condition(kind string, status metav1.ConditionStatus, problems []
 	var messages []string
 	for _, p := range problems {
 		if counts(p) {
-			c.Reason = cmp.Or(c.Reason, string(p.Reason), string(translate.ReasonInvalid))
+			c.Reason = cmp.Or(c.Reason, p.Reason, v1alpha1.ReasonInvalid)
 			messages = append(messages, describe(p))
 		}
 	}
@@ -123,7 +123,7 @@ func (t texts) condition(kind string, status metav1.ConditionStatus, problems []
 
 func unresolved(p translate.Problem) bool {
 	switch p.Reason {
-	case translate.ReasonBackendNotFound, translate.ReasonRefNotPermitted, translate.ReasonInvalidCertificateRef:
+	case v1alpha1.ReasonBackendNotFound, v1alpha1.ReasonRefNotPermitted, v1alpha1.ReasonInvalidCertificateRef:
 		return true
 	default:
 		return false
@@ -132,7 +132,7 @@ func unresolved(p translate.Problem) bool {
 
 // unacceptable are all problems that no other condition tells, so that none is lost.
 func unacceptable(p translate.Problem) bool {
-	return !unresolved(p) && p.Reason != translate.ReasonRouteShadowed
+	return !unresolved(p) && p.Reason != v1alpha1.ReasonRouteShadowed
 }
 
 func (o *Object) programmedCondition(replicas []Replica, previous *v1alpha1.ProxyServiceStatus, accepted bool,

@@ -73,14 +73,14 @@ func TestUnboundIsNotProgrammed(t *testing.T) {
 }
 
 func TestConditionsOfTheObject(t *testing.T) {
-	const reason = translate.Reason(v1alpha1.ReasonBindFailed)
+	const reason = v1alpha1.ReasonBindFailed
 	for name, c := range map[string]struct {
 		object Object
 		want   []string
 	}{
 		"nothing to say": {sample(), []string{fine, there, programmed, free}},
 		"an invalid part": {
-			sample(problems(translate.Problem{Route: "api", Field: "routes[0].filters", Reason: translate.ReasonInvalid, Message: "bad regex"})),
+			sample(problems(translate.Problem{Route: "api", Field: "routes[0].filters", Reason: v1alpha1.ReasonInvalid, Message: "bad regex"})),
 			[]string{"Accepted=False Invalid routes[0].filters: bad regex", there, refused, free},
 		},
 		"nothing of it is served": {
@@ -92,33 +92,33 @@ func TestConditionsOfTheObject(t *testing.T) {
 			},
 		},
 		"a port": {
-			sample(problems(translate.Problem{Field: "bindAddress", Reason: translate.ReasonPortNotAllowed, Message: "port 22"})),
+			sample(problems(translate.Problem{Field: "bindAddress", Reason: v1alpha1.ReasonPortNotAllowed, Message: "port 22"})),
 			[]string{"Accepted=False PortNotAllowed bindAddress: port 22", there, refused, free},
 		},
 		"an address": {
-			sample(problems(translate.Problem{Field: "upstreams[0]", Reason: translate.ReasonAddressNotAllowed, Message: "127.0.0.1"})),
+			sample(problems(translate.Problem{Field: "upstreams[0]", Reason: v1alpha1.ReasonAddressNotAllowed, Message: "127.0.0.1"})),
 			[]string{"Accepted=False AddressNotAllowed upstreams[0]: 127.0.0.1", there, refused, free},
 		},
 		"a host": {
-			sample(problems(translate.Problem{Field: "hosts[0]", Reason: translate.ReasonHostNotOwned, Message: "belongs to `a`"})),
+			sample(problems(translate.Problem{Field: "hosts[0]", Reason: v1alpha1.ReasonHostNotOwned, Message: "belongs to `a`"})),
 			[]string{
 				"Accepted=False HostNotOwned hosts[0]: belongs to `a`", there, refused, "Conflicted=True HostNotOwned hosts[0]: belongs to `a`",
 			},
 		},
 		"a listener": {
-			sample(problems(translate.Problem{Field: "bindAddress", Reason: translate.ReasonListenerConflict, Message: "held by `a/b`"})),
+			sample(problems(translate.Problem{Field: "bindAddress", Reason: v1alpha1.ReasonListenerConflict, Message: "held by `a/b`"})),
 			[]string{
 				"Accepted=False ListenerConflict bindAddress: held by `a/b`", there, refused,
 				"Conflicted=True ListenerConflict bindAddress: held by `a/b`",
 			},
 		},
 		"a shadowed route": {
-			sample(problems(translate.Problem{Route: "api", Field: "routes[0]", Reason: translate.ReasonRouteShadowed, Message: "as `a/b`"})),
+			sample(problems(translate.Problem{Route: "api", Field: "routes[0]", Reason: v1alpha1.ReasonRouteShadowed, Message: "as `a/b`"})),
 			[]string{fine, there, programmed, "Conflicted=True RouteShadowed routes[0]: as `a/b`"},
 		},
 		"no such backend": {
 			sample(problems(translate.Problem{
-				Route: "site", Field: "routes[1].backends[0]", Reason: translate.ReasonBackendNotFound,
+				Route: "site", Field: "routes[1].backends[0]", Reason: v1alpha1.ReasonBackendNotFound,
 				Message: "Service `shop/api` has no port 8080",
 			})),
 			[]string{
@@ -127,9 +127,9 @@ func TestConditionsOfTheObject(t *testing.T) {
 		},
 		"the first reason counts": {
 			sample(problems(
-				translate.Problem{Field: "tlsConfig.certificates[0]", Reason: translate.ReasonRefNotPermitted, Message: "no grant"},
-				translate.Problem{Field: "tlsConfig.certificates[1]", Reason: translate.ReasonInvalidCertificateRef, Message: "no PEM"},
-				translate.Problem{Reason: translate.ReasonInvalid, Message: "of the whole"},
+				translate.Problem{Field: "tlsConfig.certificates[0]", Reason: v1alpha1.ReasonRefNotPermitted, Message: "no grant"},
+				translate.Problem{Field: "tlsConfig.certificates[1]", Reason: v1alpha1.ReasonInvalidCertificateRef, Message: "no PEM"},
+				translate.Problem{Reason: v1alpha1.ReasonInvalid, Message: "of the whole"},
 			)),
 			[]string{
 				"Accepted=False Invalid of the whole",
@@ -150,7 +150,7 @@ func TestConditionsOfTheObject(t *testing.T) {
 			},
 		},
 		"a winner that loses elsewhere": {
-			sample(holds(Hold{Other: "d/e"}), problems(translate.Problem{Reason: translate.ReasonRouteShadowed, Message: "as `a/b`"})),
+			sample(holds(Hold{Other: "d/e"}), problems(translate.Problem{Reason: v1alpha1.ReasonRouteShadowed, Message: "as `a/b`"})),
 			[]string{fine, there, programmed, "Conflicted=True RouteShadowed as `a/b`"},
 		},
 	} {
@@ -187,10 +187,10 @@ func TestTheRestOfTheStatus(t *testing.T) {
 func TestConditionsOfRoutes(t *testing.T) {
 	o := sample(
 		problems(
-			translate.Problem{Field: "bindAddress", Reason: translate.ReasonInvalid, Message: "of no route"},
-			translate.Problem{Route: "site", Field: "routes[1]", Reason: translate.ReasonBackendNotFound, Message: "gone"},
-			translate.Problem{Route: "site", Field: "routes[1]", Reason: translate.ReasonRouteShadowed, Message: "as `a/b`"},
-			translate.Problem{Route: "default", Reason: translate.ReasonRouteShadowed, Message: "a route that the spec does not have"},
+			translate.Problem{Field: "bindAddress", Reason: v1alpha1.ReasonInvalid, Message: "of no route"},
+			translate.Problem{Route: "site", Field: "routes[1]", Reason: v1alpha1.ReasonBackendNotFound, Message: "gone"},
+			translate.Problem{Route: "site", Field: "routes[1]", Reason: v1alpha1.ReasonRouteShadowed, Message: "as `a/b`"},
+			translate.Problem{Route: "default", Reason: v1alpha1.ReasonRouteShadowed, Message: "a route that the spec does not have"},
 		),
 		holds(Hold{Route: "last", Message: "wanted by `c/d`", Other: "c/d"}),
 		func(o *Object) { o.Routes = []string{"site", "api", "last"} },
@@ -250,7 +250,7 @@ func TestProgrammed(t *testing.T) {
 			v1alpha1.ReplicaCounts{},
 		},
 		"unknown and not accepted": {
-			sample(problems(translate.Problem{Reason: translate.ReasonInvalid, Message: "m"})), nil,
+			sample(problems(translate.Problem{Reason: v1alpha1.ReasonInvalid, Message: "m"})), nil,
 			before(func(*v1alpha1.ProxyServiceStatus) {}), refused,
 			v1alpha1.ReplicaCounts{},
 		},
@@ -269,9 +269,9 @@ func TestProgrammed(t *testing.T) {
 
 func TestTimesOfTransitions(t *testing.T) {
 	first := Of(sample(), replicas(100), v1alpha1.ProxyServiceStatus{}, at(0))
-	bad := problems(translate.Problem{Route: "api", Reason: translate.ReasonBackendNotFound, Message: "m"})
+	bad := problems(translate.Problem{Route: "api", Reason: v1alpha1.ReasonBackendNotFound, Message: "m"})
 	second := Of(sample(bad, func(o *Object) { o.Generation = 8 }), replicas(100), first, at(10))
-	worse := problems(translate.Problem{Route: "api", Reason: translate.ReasonRefNotPermitted, Message: "n"})
+	worse := problems(translate.Problem{Route: "api", Reason: v1alpha1.ReasonRefNotPermitted, Message: "n"})
 	third := Of(sample(worse, func(o *Object) { o.Generation = 9 }), replicas(99), second, at(20))
 
 	times := func(conditions []metav1.Condition) map[string]int64 {
@@ -327,7 +327,7 @@ func TestBoundsOfTheStatus(t *testing.T) {
 		o.Routes = append(o.Routes, name, name)
 		o.Addresses = append(o.Addresses, fmt.Sprintf("192.0.2.%d:80", i/2))
 		o.Problems = append(o.Problems, translate.Problem{
-			Route: name, Field: "routes", Reason: translate.ReasonInvalid, Message: strings.Repeat("ö", 20_000+i),
+			Route: name, Field: "routes", Reason: v1alpha1.ReasonInvalid, Message: strings.Repeat("ö", 20_000+i),
 		})
 		o.Holds = append(o.Holds, Hold{Route: name, Other: strings.Repeat("ß\xff", 20_000+i)})
 	}

@@ -242,7 +242,7 @@ func TestOneWriteAChangeOnAServer(t *testing.T) {
 	foreign(metav1.ConditionTrue)
 
 	o.Hash, o.Routes, o.Addresses = "b", []string{"site", "api"}, []string{"192.0.2.1:80"}
-	o.Problems = []translate.Problem{{Route: "site", Field: "routes[0]", Reason: translate.ReasonBackendNotFound, Message: "gone"}}
+	o.Problems = []translate.Problem{{Route: "site", Field: "routes[0]", Reason: v1alpha1.ReasonBackendNotFound, Message: "gone"}}
 	w.Set([]Object{o}, replicas(1, 1))
 	s.await(t, "web", hashed("b"))
 	foreign(metav1.ConditionFalse)
@@ -333,7 +333,7 @@ func TestTwoVersionsDoNotFightOnAServer(t *testing.T) {
 	probe := s.create(t, "probe")
 	told := func(m string) []Object {
 		o := o
-		o.Problems = []translate.Problem{{Reason: translate.ReasonInvalid, Message: m}}
+		o.Problems = []translate.Problem{{Reason: v1alpha1.ReasonInvalid, Message: m}}
 		return []Object{o, probe}
 	}
 	w1, w2 := s.writer(t, &recorder{}), s.writer(t, &recorder{})
@@ -411,7 +411,7 @@ func TestAnObjectThatIsTooLargeForItsStatus(t *testing.T) {
 	}
 	o := s.createObject(t, p)
 	for _, r := range o.Routes {
-		o.Problems = append(o.Problems, translate.Problem{Route: r, Reason: translate.ReasonInvalid, Message: strings.Repeat(r, 3)})
+		o.Problems = append(o.Problems, translate.Problem{Route: r, Reason: v1alpha1.ReasonInvalid, Message: strings.Repeat(r, 3)})
 	}
 	small := s.create(t, "small")
 	w.Lead(true)

@@ -105,7 +105,7 @@ func TestCountsAreWrittenSeldom(t *testing.T) {
 		}
 		s.wantWrites(t, 4)
 
-		bad := problems(translate.Problem{Reason: translate.ReasonBackendNotFound, Message: "gone"})
+		bad := problems(translate.Problem{Reason: v1alpha1.ReasonBackendNotFound, Message: "gone"})
 		set(3, bad)
 		s.wantWrites(t, 5)
 		if got := s.status(sample().Key).EndpointsSummary; got != "3/5" {
@@ -227,7 +227,7 @@ func TestTwoVersionsDoNotFight(t *testing.T) {
 		w1.Lead(true)
 		w2.Lead(true)
 		told := func(m string) func(*Object) {
-			return problems(translate.Problem{Reason: translate.ReasonInvalid, Message: m})
+			return problems(translate.Problem{Reason: v1alpha1.ReasonInvalid, Message: m})
 		}
 		for i := range 600 { // an hour
 			healthy := func(o *Object) { // changes once; the version makes the writers look at it
@@ -423,9 +423,9 @@ func TestEventsTellTransitions(t *testing.T) {
 			}
 		}
 		accepted := "web Normal Accepted: it can be served as it stands"
-		listener := translate.Problem{Field: "bindAddress", Reason: translate.ReasonListenerConflict, Message: "held by `a/b`"}
-		backend := translate.Problem{Field: "backends[0]", Reason: translate.ReasonBackendNotFound, Message: "no Service"}
-		shadow := translate.Problem{Field: "routes[0]", Reason: translate.ReasonRouteShadowed, Message: "as `a/b`"}
+		listener := translate.Problem{Field: "bindAddress", Reason: v1alpha1.ReasonListenerConflict, Message: "held by `a/b`"}
+		backend := translate.Problem{Field: "backends[0]", Reason: v1alpha1.ReasonBackendNotFound, Message: "no Service"}
+		shadow := translate.Problem{Field: "routes[0]", Reason: v1alpha1.ReasonRouteShadowed, Message: "as `a/b`"}
 
 		want(set(), accepted)
 		want(set(func(o *Object) { o.Generation = 8 }))

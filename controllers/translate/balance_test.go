@@ -8,6 +8,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -22,7 +23,7 @@ func routeOf(t *testing.T, s translate.Service) (*snapshot.Route, *snapshot.Snap
 }
 
 func TestStickyKey(t *testing.T) {
-	sticky := func(seed string, ref *v1alpha1.Reference, contents map[string]translate.Content) translate.Service {
+	sticky := func(seed string, ref *v1alpha1.Reference, contents map[string]material.Content) translate.Service {
 		s := spec("web", "0.0.0.0:80")
 		s.Spec.LoadBalancing.Sticky = &v1alpha1.Sticky{KeyRef: ref}
 		defaults.Service(&s.Spec, v1alpha1.FromCluster)
@@ -50,14 +51,14 @@ func TestStickyKey(t *testing.T) {
 		t.Errorf("without a seed: %x", k)
 	}
 	ref := &v1alpha1.Reference{Name: new("keys"), Key: new("cookie")}
-	at := func(c translate.Content) map[string]translate.Content {
-		return map[string]translate.Content{"loadBalancing.sticky.keyRef": c}
+	at := func(c material.Content) map[string]material.Content {
+		return map[string]material.Content{"loadBalancing.sticky.keyRef": c}
 	}
-	if k := key(sticky("seed-a", ref, at(translate.Content{Data: []byte("0123456789abcdef\n")}))); string(k) != "0123456789abcdef" {
+	if k := key(sticky("seed-a", ref, at(material.Content{Data: []byte("0123456789abcdef\n")}))); string(k) != "0123456789abcdef" {
 		t.Errorf("%q", k)
 	}
-	for name, contents := range map[string]map[string]translate.Content{
-		"nothing": nil, "a problem": at(translate.Content{Problem: "Secret `keys` does not exist"}), "too short": at(translate.Content{Data: []byte("0123456789abcde\n")}),
+	for name, contents := range map[string]map[string]material.Content{
+		"nothing": nil, "a problem": at(material.Content{Problem: "Secret `keys` does not exist"}), "too short": at(material.Content{Data: []byte("0123456789abcde\n")}),
 	} {
 		r, _, problems := routeOf(t, sticky("seed-a", ref, contents))
 		if r.Invalid == "" || len(problems) != 1 || problems[0].Field != "loadBalancing.sticky.keyRef" {
@@ -84,7 +85,7 @@ func TestUpstreamTLSFailsClosed(t *testing.T) {
 		"no CA":        {func(s *translate.Service) { s.Spec.UpstreamTLS.CARef = ref }, "upstreamTLS.caRef"},
 		"a bad CA": {func(s *translate.Service) {
 			s.Spec.UpstreamTLS.CARef = ref
-			s.Contents = map[string]translate.Content{"upstreamTLS.caRef": {Data: []byte("nonsense")}}
+			s.Contents = map[string]material.Content{"upstreamTLS.caRef": {Data: []byte("nonsense")}}
 		}, "upstreamTLS.caRef"},
 		"no certificate": {func(s *translate.Service) {
 			s.Spec.UpstreamTLS.Certificate = &v1alpha1.CertificateSource{SecretRef: &v1alpha1.SecretReference{Name: "x"}}
@@ -96,7 +97,7 @@ func TestUpstreamTLSFailsClosed(t *testing.T) {
 			t.Errorf("%s: %+v", name, tls)
 		}
 		if c.field == "" && len(problems) > 0 ||
-			c.field != "" && (len(problems) != 1 || problems[0].Field != c.field || problems[0].Reason != translate.ReasonInvalidCertificateRef) {
+			c.field != "" && (len(problems) != 1 || problems[0].Field != c.field || problems[0].Reason != v1alpha1.ReasonInvalidCertificateRef) {
 			t.Errorf("%s: %+v", name, problems)
 		}
 		if !strings.HasSuffix(out.Clusters[0].ID, "|HTTPS") {

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -43,7 +46,7 @@ func ofRoute(service int, in *Service, spec *v1alpha1.Route, at string) owner {
 	of := ofService(service, in)
 	own := false
 	if b := spec.LoadBalancing; b != nil {
-		own = !sameBalancing(b, of.settings.balancing)
+		own = !parts.SameBalancing(b, of.settings.balancing)
 		of.settings.balancing = b
 	}
 	if len(spec.Backends) > 0 {
@@ -80,20 +83,20 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 	at := map[string]int{} // in out, by ID
 	fresh := map[string]*snapshot.Cluster{}
 	add := func(b *v1alpha1.Backend, field string) {
-		to, reason, message := t.destination(in, b)
+		to, reason, message := t.world.Resolve(in.Namespace, b)
 		if reason != "" {
 			t.problem(Problem{Service: of.service, Route: of.route, Field: of.field + field, Reason: reason, Message: message})
 			return
 		}
 		weight := uint32(max(0, deref(b.Weight)))
 		protocol := protocolOf(in, b)
-		override := overrideOf(b)
+		override := parts.Override(b)
 		one := snapshot.WeightedCluster{Backup: deref(b.Role) == v1alpha1.RoleBackup, Override: override}
 		prefix := of.id
-		if !to.plain.IsValid() {
+		if !to.Plain.IsValid() {
 			prefix = of.shared
 		}
-		id := clusterID(prefix, one.Backup, to.name(), protocol, override)
+		id := clusterID(prefix, one.Backup, to.Name(), protocol, override)
 		i, ok := at[id]
 		if !ok {
 			i = len(out)
@@ -104,24 +107,24 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 				t.clusters[id] = true
 				c := t.newCluster(in, of, id, protocol)
 				switch {
-				case to.origin != nil:
-					c.Origin = to.origin
-					c.Endpoints = t.world.Endpoints[OriginKey(*to.origin)]
+				case to.Origin != nil:
+					c.Origin = to.Origin
+					c.Endpoints = t.world.Endpoints[realm.OriginKey(*to.Origin)]
 					c.ZoneAware = deref(of.settings.balancing.ZoneAware)
-				case to.dns != nil:
-					c.DNS = to.dns
-					c.Health.Host = authority(strings.TrimSuffix(to.dns.Host, "."), to.dns.Port, c.TLS != nil)
+				case to.DNS != nil:
+					c.DNS = to.DNS
+					c.Health.Host = authority(strings.TrimSuffix(to.DNS.Host, "."), to.DNS.Port, c.TLS != nil)
 				}
 				fresh[id] = c
 				t.out.Clusters = append(t.out.Clusters, c)
 			}
 		}
 		out[i].Weight += weight
-		if c := fresh[id]; c != nil && to.plain.IsValid() {
+		if c := fresh[id]; c != nil && to.Plain.IsValid() {
 			if b.Override != nil {
 				weight = max(1, weight) // who asks for it gets it, also where nobody else does
 			}
-			c.Endpoints = append(c.Endpoints, snapshot.Endpoint{Addr: to.plain, Weight: weight})
+			c.Endpoints = append(c.Endpoints, snapshot.Endpoint{Addr: to.Plain, Weight: weight})
 		}
 	}
 	one := int32(1)
@@ -174,37 +177,16 @@ func protocolOf(in *Service, b *v1alpha1.Backend) v1alpha1.BackendProtocol {
 	return v1alpha1.BackendHTTP
 }
 
-func overrideOf(b *v1alpha1.Backend) snapshot.Override {
-	if b.Override == nil {
-		return snapshot.Override{}
-	}
-	return snapshot.Override{Header: deref(b.Override.Header), Cookie: deref(b.Override.Cookie), Value: b.Override.Value}
-}
-
 func (t *translation) newCluster(in *Service, of owner, id string, protocol v1alpha1.BackendProtocol) *snapshot.Cluster {
 	h, b := of.settings.health, of.settings.balancing
 	c := &snapshot.Cluster{
-		ID:      id,
-		Service: in.Owner(),
-		Health: snapshot.HealthCheck{
-			Timeout:            ms(h.TimeoutMs),
-			Interval:           secs(h.FrequencySecs),
-			Path:               deref(h.Path),
-			Service:            deref(h.Service),
-			HealthyThreshold:   int(deref(h.HealthyThreshold)),
-			UnhealthyThreshold: int(deref(h.UnhealthyThreshold)),
-		},
-		Algorithm: algorithm(b),
-		SlowStart: secs(b.SlowStartSecs),
-		Breaker:   breaker(of.settings.breaker),
-	}
-	switch deref(h.Type) {
-	case v1alpha1.HealthCheckHTTP:
-		c.Health.Type = snapshot.CheckHTTP
-	case v1alpha1.HealthCheckGRPC:
-		c.Health.Type = snapshot.CheckGRPC
-	case v1alpha1.HealthCheckDisabled:
-		c.Health.Type = snapshot.CheckDisabled
+		ID:        id,
+		Service:   in.Owner(),
+		Health:    parts.HealthCheck(h),
+		Algorithm: parts.Algorithm(b),
+		SlowStart: parts.Secs(b.SlowStartSecs),
+		Breaker:   parts.Breaker(of.settings.breaker),
+		Passive:   parts.Passive(h.Passive),
 	}
 	if protocol == v1alpha1.BackendH2 || protocol == v1alpha1.BackendH2C {
 		c.Protocol = snapshot.HTTP2
@@ -218,27 +200,7 @@ func (t *translation) newCluster(in *Service, of owner, id string, protocol v1al
 	case v1alpha1.ProxyProtocolV2:
 		c.ProxyProtocol = 2
 	}
-	if p := h.Passive; p != nil {
-		c.Passive = &snapshot.Passive{
-			ConsecutiveErrors:  int(deref(p.ConsecutiveErrors)),
-			Ejection:           secs(p.EjectionSecs),
-			MaxEjectionPercent: int(deref(p.MaxEjectionPercent)),
-		}
-	}
 	return c
-}
-
-func breaker(b *v1alpha1.CircuitBreaker) *snapshot.Breaker {
-	if b == nil {
-		return nil
-	}
-	return &snapshot.Breaker{
-		MaxConnections: int(deref(b.MaxConnections)),
-		MaxPending:     int(deref(b.MaxPending)),
-		ErrorPercent:   int(deref(b.ErrorPercent)),
-		MinRequests:    int(deref(b.MinRequests)),
-		Open:           secs(b.OpenSecs),
-	}
 }
 
 // upstreamTLS says how the endpoints of a service are spoken to over TLS. Where something that it names is missing, no
@@ -253,7 +215,7 @@ func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTL
 		return made
 	}
 	out.ServerName, out.Insecure = deref(u.ServerName), deref(u.InsecureSkipVerify)
-	wrong := func(field string, reason Reason, message string) {
+	wrong := func(field, reason, message string) {
 		if out.Invalid == "" {
 			out.Invalid = message
 		}
@@ -262,7 +224,7 @@ func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTL
 	if ref := u.CARef; ref != nil {
 		bundle, err := in.content("upstreamTLS.caRef")
 		if err == nil {
-			err = checkBundle(bundle)
+			err = material.CheckBundle(bundle)
 		}
 		if err != nil {
 			wrong("caRef", t.referenceReason(in, ref), err.Error())
@@ -271,15 +233,15 @@ func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTL
 	}
 	if source := u.Certificate; source != nil {
 		c := in.UpstreamCertificate
-		reason := ReasonInvalidCertificateRef
+		reason := v1alpha1.ReasonInvalidCertificateRef
 		switch {
-		case !t.mayUse(in, source.SecretRef):
-			c = Certificate{Name: c.Name, Problem: notGranted("Secret", *source.SecretRef.Namespace+"/"+source.SecretRef.Name, in.Namespace)}
-			reason = ReasonRefNotPermitted
+		case !t.world.MayUse(in.Namespace, source.SecretRef):
+			c = material.Certificate{Name: c.Name, Problem: realm.NotGranted("Secret", *source.SecretRef.Namespace+"/"+source.SecretRef.Name, in.Namespace)}
+			reason = v1alpha1.ReasonRefNotPermitted
 		case c.Name == "" && c.Problem == "":
 			c.Problem = "the certificate was not found"
 		}
-		c.check()
+		c.Check()
 		if c.Problem != "" {
 			wrong("certificate", reason, c.Problem)
 		} else {
@@ -288,13 +250,4 @@ func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTL
 	}
 	t.secured[service] = out
 	return out
-}
-
-// referenceReason says why a content that holds certificates cannot be had.
-func (t *translation) referenceReason(in *Service, ref *v1alpha1.Reference) Reason {
-	if t.world != nil && deref(ref.Namespace) != "" &&
-		!t.world.Granted(in.Namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name)) {
-		return ReasonRefNotPermitted
-	}
-	return ReasonInvalidCertificateRef
 }

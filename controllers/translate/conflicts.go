@@ -5,11 +5,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
 )
 
 // A holder has an address that others cannot have.
@@ -25,8 +25,7 @@ type holder struct {
 func (t *translation) claims(in Input) {
 	t.refused = map[int]bool{}
 	t.redirects = map[int]netip.AddrPort{}
-	t.requests = map[request]claim{}
-	t.yields = map[*snapshot.Route]bool{}
+	t.requests = claims.NewRequests()
 	for _, g := range []struct {
 		name    string
 		address *string
@@ -35,7 +34,7 @@ func (t *translation) claims(in Input) {
 			t.holders = append(t.holders, holder{address: a, global: g.name})
 		}
 	}
-	hosts := newHosts()
+	hosts := claims.NewHosts()
 	for i := range in.Services {
 		if t.faults[i].refused {
 			t.refused[i] = true
@@ -58,18 +57,18 @@ func (t *translation) claims(in Input) {
 
 // permittedPort says whether the policy lets a service have a port.
 func (t *translation) permittedPort(i int, a netip.AddrPort, field string) bool {
-	if t.world == nil || t.world.Policy.allowsPort(a.Port()) {
+	if t.world.AllowsPort(a.Port()) {
 		return true
 	}
 	t.problem(Problem{
-		Service: i, Field: field, Reason: ReasonPortNotAllowed,
+		Service: i, Field: field, Reason: v1alpha1.ReasonPortNotAllowed,
 		Message: fmt.Sprintf("port %d is not among those that this installation allows", a.Port()),
 	})
 	return false
 }
 
 // permitted says whether the policy lets a service have its port and its hosts.
-func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *hosts) bool {
+func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *claims.Hosts) bool {
 	if t.world == nil {
 		return true
 	}
@@ -97,16 +96,16 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *hosts)
 		}
 	}
 	for _, h := range slices.Sorted(maps.Keys(wanted)) {
-		if by, owner, taken := hosts.taken(h, s.Namespace); taken {
+		if by, owner, taken := hosts.Taken(h, s.Namespace); taken {
 			t.problem(Problem{
-				Service: i, Field: wanted[h], Reason: ReasonHostNotOwned,
+				Service: i, Field: wanted[h], Reason: v1alpha1.ReasonHostNotOwned,
 				Message: fmt.Sprintf("host `%s` belongs to namespace `%s`, which had `%s` first", h, owner, by), Holder: -1,
 			})
 			return false
 		}
 	}
 	for h := range wanted {
-		hosts.claim(h, s.Namespace)
+		hosts.Claim(h, s.Namespace)
 	}
 	return true
 }
@@ -123,7 +122,7 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field st
 				return true // shared, as virtual hosts
 			}
 		}
-		p := Problem{Service: i, Field: field, Reason: ReasonListenerConflict, Holder: h.service, HolderField: h.field}
+		p := Problem{Service: i, Field: field, Reason: v1alpha1.ReasonListenerConflict, Holder: h.service, HolderField: h.field}
 		wanted := spelt(&in.Services[i], field)
 		switch {
 		case h.global != "":
@@ -148,79 +147,4 @@ func spelt(in *Service, field string) string {
 		return deref(in.Spec.TLSConfig.RedirectHTTPFrom)
 	}
 	return in.Spec.BindAddress
-}
-
-// A request is what one match of one host takes, spelt so that equal ones are equal.
-type request struct {
-	address string
-	host    string
-	match   string
-}
-
-type claim struct {
-	service int
-	field   string
-	route   string // its name; empty: what no route of the service takes
-	of      *Service
-
-	// weak, if it is set, is a route that cannot be built and takes more than it was meant to. It yields to what others want.
-	weak *snapshot.Route
-}
-
-// name is for messages. It is not made before there is one: most claims are never contested.
-func (c *claim) name() string {
-	if c.field == "" {
-		return fmt.Sprintf("service `%s`", c.of.Owner())
-	}
-	return fmt.Sprintf("route `%s` of service `%s`", c.route, c.of.Owner())
-}
-
-// shadowed says whether a part or all of the requests of this match are taken already, and by whom; what is new belongs
-// to it from now on.
-func (t *translation) shadowed(address string, hosts []string, m snapshot.Match, mine claim) (other claim, part, all bool) {
-	if len(hosts) == 0 {
-		hosts = []string{"*"}
-	}
-	all = true
-	spelt := spell(m)
-	for _, h := range hosts {
-		key := request{address, h, spelt}
-		if c, ok := t.requests[key]; ok {
-			if c.weak == nil || mine.weak != nil || c.service == mine.service {
-				other, part = c, true
-				continue
-			}
-			t.yields[c.weak] = true
-		}
-		all = false
-		t.requests[key] = mine
-	}
-	return other, part, all
-}
-
-func spell(m snapshot.Match) string {
-	if m.Path == "" && m.PathType == snapshot.PathPrefix {
-		m.Path = "/"
-	}
-	// A prefix is the same with and without a slash at its end: whole segments are compared.
-	if m.PathType == snapshot.PathPrefix && len(m.Path) > 1 {
-		m.Path = strings.TrimSuffix(m.Path, "/")
-	}
-	if len(m.Methods)+len(m.Headers)+len(m.Query) == 0 { // as most are
-		return strconv.Itoa(int(m.PathType)) + strconv.Quote(m.Path)
-	}
-	methods := slices.Sorted(slices.Values(m.Methods))
-	return fmt.Sprintf("%d %q %q %q %q", m.PathType, m.Path, methods, spellValues(m.Headers, true), spellValues(m.Query, false))
-}
-
-func spellValues(list []snapshot.ValueMatch, fold bool) []string {
-	var out []string
-	for _, v := range list {
-		if fold {
-			v.Name = strings.ToLower(v.Name)
-		}
-		out = append(out, fmt.Sprintf("%q %t %q", v.Name, v.Regex, v.Value))
-	}
-	slices.Sort(out)
-	return out
 }

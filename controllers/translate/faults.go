@@ -6,6 +6,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -22,7 +23,7 @@ func (t *translation) sort(index int, in *Service) faults {
 	f := faults{routes: map[int]string{}, fields: map[string]bool{}}
 	for _, e := range in.Faults {
 		at := strings.TrimPrefix(strings.TrimPrefix(e.Field, "spec"), ".")
-		p := Problem{Service: index, Field: at, Reason: ReasonInvalid, Message: e.Detail}
+		p := Problem{Service: index, Field: at, Reason: v1alpha1.ReasonInvalid, Message: e.Detail}
 		f.fields[at] = true
 		for outer := range enclosing(at) {
 			if !f.fields[outer] {
@@ -120,5 +121,5 @@ func widened(m *v1alpha1.Match, f *faults, at string) snapshot.Match {
 	if f.at(at) && !f.at(at+".path") && !f.at(at+".methods") && !f.at(at+".headers") && !f.at(at+".query") {
 		wide = v1alpha1.Match{}
 	}
-	return match(&wide)
+	return parts.Match(&wide)
 }

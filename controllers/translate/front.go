@@ -7,7 +7,9 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -88,7 +90,7 @@ func (t *translation) trusted(service int, in *Service) []netip.Prefix {
 	for _, text := range in.Spec.ClientIP.TrustedProxies {
 		network, err := syntax.ParseNetwork(text)
 		if err != nil {
-			t.problem(Problem{Service: service, Field: "clientIP.trustedProxies", Reason: ReasonInvalid, Message: err.Error()})
+			t.problem(Problem{Service: service, Field: "clientIP.trustedProxies", Reason: v1alpha1.ReasonInvalid, Message: err.Error()})
 			continue // fewer are trusted
 		}
 		out = append(out, network)
@@ -115,11 +117,11 @@ func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port 
 	l := t.listener(service, in, at, frontOf(in).plain())
 	s := &snapshot.Service{
 		Namespace: in.Namespace, Name: in.Name, Hosts: lower(in.Spec.Hosts),
-		IdleTimeout: secs(in.Spec.Timeouts.IdleSecs), TrustedProxies: t.trusted(service, in),
+		IdleTimeout: parts.Secs(in.Spec.Timeouts.IdleSecs), TrustedProxies: t.trusted(service, in),
 	}
 	r := t.newRoute(in, s, redirectRoute)
 	r.Filters = []filter.Config{filters.ToHTTPS(r.ID(), port)}
-	mine := claim{service: service, field: redirectField, route: redirectRoute, of: in}
+	mine := claims.Claim{Service: service, Field: redirectField, Route: redirectRoute, Of: in}
 	hosts, ok := t.free(service, in, l.Address, s.Hosts, mine)
 	if !ok {
 		return
@@ -130,24 +132,24 @@ func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port 
 
 // free are those of hosts that nobody has taken as a whole at an address; nil: all of them, whatever they are. What is taken
 // is a problem. ok says whether anything is left.
-func (t *translation) free(service int, in *Service, address string, hosts []string, mine claim) (left []string, ok bool) {
+func (t *translation) free(service int, in *Service, address string, hosts []string, mine claims.Claim) (left []string, ok bool) {
 	all := hosts
 	if len(all) == 0 {
 		all = []string{"*"}
 	}
 	for _, h := range all {
-		other, taken, _ := t.shadowed(address, []string{h}, snapshot.Match{}, mine)
+		other, taken, _ := t.requests.Take(address, []string{h}, snapshot.Match{}, mine)
 		if !taken {
 			left = append(left, h)
 			continue
 		}
-		if other.service == service {
+		if other.Service == service {
 			continue
 		}
 		t.problem(Problem{
-			Service: service, Field: mine.field, Reason: ReasonRouteShadowed,
-			Message: "takes the same connections (host `" + h + "`) on `" + address + "` as " + other.name(),
-			Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
+			Service: service, Field: mine.Field, Reason: v1alpha1.ReasonRouteShadowed,
+			Message: "takes the same connections (host `" + h + "`) on `" + address + "` as " + other.Name(),
+			Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 		})
 	}
 	if len(left) == len(all) {

@@ -6,6 +6,8 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 )
 
 // fronted makes an object with another face.
@@ -46,27 +48,27 @@ func TestSharedAddresses(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		old, new translate.Service
-		reason   translate.Reason // empty: both have it
+		reason   string // empty: both have it
 		field    string
 		words    string
 	}{
-		{"HTTP and TCP", spec("old", a), fronted("new", a, tcpService), translate.ReasonListenerConflict, "bindAddress", "only one of both has `protocol: TCP`"},
-		{"two of TCP", fronted("old", a, tcpService), fronted("new", a, tcpService), translate.ReasonListenerConflict, "bindAddress", "which of two TCP services"},
+		{"HTTP and TCP", spec("old", a), fronted("new", a, tcpService), v1alpha1.ReasonListenerConflict, "bindAddress", "only one of both has `protocol: TCP`"},
+		{"two of TCP", fronted("old", a, tcpService), fronted("new", a, tcpService), v1alpha1.ReasonListenerConflict, "bindAddress", "which of two TCP services"},
 		{
 			"passed through", fronted("old", a, tcpOverTLS(v1alpha1.TLSPassthrough, "a.example")),
 			fronted("new", a, tcpOverTLS(v1alpha1.TLSPassthrough, "b.example")), "", "", "",
 		},
 		{
 			"passed through, one host", fronted("old", a, tcpOverTLS(v1alpha1.TLSPassthrough, "a.example")),
-			fronted("new", a, tcpOverTLS(v1alpha1.TLSPassthrough, "A.example")), translate.ReasonRouteShadowed, "hosts", "same connections",
+			fronted("new", a, tcpOverTLS(v1alpha1.TLSPassthrough, "A.example")), v1alpha1.ReasonRouteShadowed, "hosts", "same connections",
 		},
 		{
 			"passed through and not", fronted("old", a, tcpOverTLS(v1alpha1.TLSPassthrough, "a.example")),
-			fronted("new", a, tcpOverTLS(v1alpha1.TLSTerminate, "b.example")), translate.ReasonListenerConflict, "bindAddress", "passes TLS through",
+			fronted("new", a, tcpOverTLS(v1alpha1.TLSTerminate, "b.example")), v1alpha1.ReasonListenerConflict, "bindAddress", "passes TLS through",
 		},
 		{
 			"passed through and plain", fronted("old", a, tcpOverTLS(v1alpha1.TLSPassthrough, "a.example")),
-			fronted("new", a, tcpService), translate.ReasonListenerConflict, "bindAddress", "passes TLS through",
+			fronted("new", a, tcpService), v1alpha1.ReasonListenerConflict, "bindAddress", "passes TLS through",
 		},
 		{
 			"PROXY headers", fronted("old", a, proxied("10.0.0.0/8", "192.0.2.1")),
@@ -75,8 +77,8 @@ func TestSharedAddresses(t *testing.T) {
 				proxied("192.0.2.1/32", "10.0.0.0/8")(s)
 			}), "", "", "",
 		},
-		{"PROXY headers of one", fronted("old", a, onHost("a.example")), fronted("new", a, proxied("10.0.0.0/8")), translate.ReasonListenerConflict, "bindAddress", "`proxyProtocol: true`"},
-		{"PROXY headers of others", fronted("old", a, proxied("10.0.0.0/8")), fronted("new", a, proxied("10.0.0.0/8", "0.0.0.0/0")), translate.ReasonListenerConflict, "bindAddress", "same `trustedProxies`"},
+		{"PROXY headers of one", fronted("old", a, onHost("a.example")), fronted("new", a, proxied("10.0.0.0/8")), v1alpha1.ReasonListenerConflict, "bindAddress", "`proxyProtocol: true`"},
+		{"PROXY headers of others", fronted("old", a, proxied("10.0.0.0/8")), fronted("new", a, proxied("10.0.0.0/8", "0.0.0.0/0")), v1alpha1.ReasonListenerConflict, "bindAddress", "same `trustedProxies`"},
 		{
 			"redirections", fronted("old", "0.0.0.0:1", redirecting(a, "a.example")),
 			fronted("new", "0.0.0.0:2", redirecting(a, "b.example")), "", "", "",
@@ -84,17 +86,17 @@ func TestSharedAddresses(t *testing.T) {
 		{"a redirection and plain HTTP", fronted("old", "0.0.0.0:1", redirecting(a, "a.example")), fronted("new", a, onHost("b.example")), "", "", ""},
 		{
 			"redirections of one host", fronted("old", "0.0.0.0:1", redirecting(a, "a.example")),
-			fronted("new", "0.0.0.0:2", redirecting(a, "a.example")), translate.ReasonRouteShadowed, "tlsConfig.redirectHTTPFrom", "same connections",
+			fronted("new", "0.0.0.0:2", redirecting(a, "a.example")), v1alpha1.ReasonRouteShadowed, "tlsConfig.redirectHTTPFrom", "same connections",
 		},
 		{
 			"a redirection from TLS", fronted("old", a, redirecting("0.0.0.0:1", "a.example")),
-			fronted("new", "0.0.0.0:2", redirecting(a, "b.example")), translate.ReasonListenerConflict, "tlsConfig.redirectHTTPFrom", "only one of both has `tls: true`",
+			fronted("new", "0.0.0.0:2", redirecting(a, "b.example")), v1alpha1.ReasonListenerConflict, "tlsConfig.redirectHTTPFrom", "only one of both has `tls: true`",
 		},
 		{
 			"a redirection from a part of it", spec("old", a),
-			fronted("new", "0.0.0.0:2", redirecting("127.0.0.1:8443", "b.example")), translate.ReasonListenerConflict, "tlsConfig.redirectHTTPFrom", "`127.0.0.1:8443` overlaps `" + a + "`",
+			fronted("new", "0.0.0.0:2", redirecting("127.0.0.1:8443", "b.example")), v1alpha1.ReasonListenerConflict, "tlsConfig.redirectHTTPFrom", "`127.0.0.1:8443` overlaps `" + a + "`",
 		},
-		{"TLS where one redirects from", fronted("old", "0.0.0.0:2", redirecting(a, "b.example")), fronted("new", a, redirecting("0.0.0.0:1")), translate.ReasonListenerConflict, "bindAddress", "only one of both has `tls: true`"},
+		{"TLS where one redirects from", fronted("old", "0.0.0.0:2", redirecting(a, "b.example")), fronted("new", a, redirecting("0.0.0.0:1")), v1alpha1.ReasonListenerConflict, "bindAddress", "only one of both has `tls: true`"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s, all := translate.Translate(input(tt.old, tt.new))
@@ -139,11 +141,11 @@ func TestSharedAddresses(t *testing.T) {
 // serves.
 func TestRedirectAddressOfAnotherPolicy(t *testing.T) {
 	in := input(fronted("a", "0.0.0.0:8443", redirecting("0.0.0.0:8080", "a.example")))
-	in.World = &translate.World{Policy: translate.Policy{Ports: []translate.PortRange{{First: 8443, Last: 8443}}}}
+	in.World = &realm.World{Policy: realm.Policy{Ports: []realm.PortRange{{First: 8443, Last: 8443}}}}
 	s, problems := translate.Translate(in)
 	found := false
 	for _, p := range problems {
-		found = found || p.Reason == translate.ReasonPortNotAllowed && p.Field == "tlsConfig.redirectHTTPFrom"
+		found = found || p.Reason == v1alpha1.ReasonPortNotAllowed && p.Field == "tlsConfig.redirectHTTPFrom"
 	}
 	if !found || len(s.Listeners) != 1 || s.Listeners[0].Address != "0.0.0.0:8443" {
 		t.Errorf("%+v %+v", s.Listeners, problems)
@@ -155,13 +157,13 @@ func TestClientAuthFailsClosed(t *testing.T) {
 	const field = "tlsConfig.clientAuth.caRef"
 	for _, tt := range []struct {
 		name    string
-		content map[string]translate.Content
+		content map[string]material.Content
 		words   string
 	}{
 		{"nothing", nil, "nothing was found"},
-		{"a problem", map[string]translate.Content{field: {Problem: "Secret `a/b` does not exist"}}, "does not exist"},
-		{"no certificate", map[string]translate.Content{field: {Data: []byte("x")}}, "holds no certificate"},
-		{"a bad one", map[string]translate.Content{field: {Data: []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}}, "cannot be used"},
+		{"a problem", map[string]material.Content{field: {Problem: "Secret `a/b` does not exist"}}, "does not exist"},
+		{"no certificate", map[string]material.Content{field: {Data: []byte("x")}}, "holds no certificate"},
+		{"a bad one", map[string]material.Content{field: {Data: []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")}}, "cannot be used"},
 	} {
 		for _, mode := range []v1alpha1.ClientAuthMode{v1alpha1.ClientAuthRequire, v1alpha1.ClientAuthOptional} {
 			service := fronted("a", "0.0.0.0:8443", func(s *v1alpha1.ProxyServiceSpec) {
@@ -176,7 +178,7 @@ func TestClientAuthFailsClosed(t *testing.T) {
 			}
 			found := false
 			for _, p := range problems {
-				found = found || p.Field == field && p.Reason == translate.ReasonInvalidCertificateRef && strings.Contains(p.Message, tt.words)
+				found = found || p.Field == field && p.Reason == v1alpha1.ReasonInvalidCertificateRef && strings.Contains(p.Message, tt.words)
 			}
 			if !found {
 				t.Errorf("%s, %s: %+v", tt.name, mode, problems)

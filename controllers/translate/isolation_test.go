@@ -16,18 +16,19 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
 // guest is the world of an object of namespace team: there is a Service api in team and in other, which granted nothing.
-func guest(change ...func(*translate.World)) *translate.World {
-	api := translate.KubeService{Ports: []translate.KubePort{{Name: "http", Number: 80}}}
-	w := &translate.World{
-		Services: map[string]translate.KubeService{"team/api": api, "other/api": api},
+func guest(change ...func(*realm.World)) *realm.World {
+	api := realm.KubeService{Ports: []realm.KubePort{{Name: "http", Number: 80}}}
+	w := &realm.World{
+		Services: map[string]realm.KubeService{"team/api": api, "other/api": api},
 		Endpoints: map[string][]snapshot.Endpoint{
 			"other/api:http": {{Addr: netip.MustParseAddrPort("10.9.9.9:8080"), Weight: 1}},
 		},
-		Policy: translate.Policy{ClusterDomain: "cluster.local"},
+		Policy: realm.Policy{ClusterDomain: "cluster.local"},
 	}
 	for _, f := range change {
 		f(w)
@@ -35,23 +36,23 @@ func guest(change ...func(*translate.World)) *translate.World {
 	return w
 }
 
-func granted(from, kind, to, name string) func(*translate.World) {
-	return func(w *translate.World) {
-		w.Grants = append(w.Grants, translate.Grant{From: from, Kind: kind, To: to, Name: name})
+func granted(from, kind, to, name string) func(*realm.World) {
+	return func(w *realm.World) {
+		w.Grants = append(w.Grants, realm.Grant{From: from, Kind: kind, To: to, Name: name})
 	}
 }
 
-func external(name string) func(*translate.World) {
-	return func(w *translate.World) {
-		w.Services["team/ext"] = translate.KubeService{ExternalName: name, Ports: []translate.KubePort{{Name: "http", Number: 80}}}
+func external(name string) func(*realm.World) {
+	return func(w *realm.World) {
+		w.Services["team/ext"] = realm.KubeService{ExternalName: name, Ports: []realm.KubePort{{Name: "http", Number: 80}}}
 	}
 }
 
-func allowNames(w *translate.World) { w.Policy.AllowExternalNames = true }
-func allowLocal(w *translate.World) { w.Policy.AllowLocal = true }
+func allowNames(w *realm.World) { w.Policy.AllowExternalNames = true }
+func allowLocal(w *realm.World) { w.Policy.AllowLocal = true }
 
 // in translates one object of team beside one that is good, which no reason may touch.
-func in(t *testing.T, w *translate.World, spec v1alpha1.ProxyServiceSpec) (*snapshot.Snapshot, []translate.Problem) {
+func in(t *testing.T, w *realm.World, spec v1alpha1.ProxyServiceSpec) (*snapshot.Snapshot, []translate.Problem) {
 	t.Helper()
 	spec.Name, spec.BindAddress = "guest", "0.0.0.0:80"
 	defaults.Service(&spec, v1alpha1.FromCluster)
@@ -74,7 +75,7 @@ func in(t *testing.T, w *translate.World, spec v1alpha1.ProxyServiceSpec) (*snap
 }
 
 // refused expects that nothing leads to a backend, the only one of its route: it answers 503, and its sibling serves.
-func refused(t *testing.T, w *translate.World, b v1alpha1.Backend, reason translate.Reason) {
+func refused(t *testing.T, w *realm.World, b v1alpha1.Backend, reason string) {
 	t.Helper()
 	s, problems := in(t, w, v1alpha1.ProxyServiceSpec{
 		Upstreams: []string{"10.0.0.2:80"}, Routes: []v1alpha1.Route{{Name: "r", Backends: []v1alpha1.Backend{b}}},
@@ -98,7 +99,7 @@ func refused(t *testing.T, w *translate.World, b v1alpha1.Backend, reason transl
 }
 
 // permitted expects that the backend is used, and returns its cluster.
-func permitted(t *testing.T, w *translate.World, b v1alpha1.Backend) *snapshot.Cluster {
+func permitted(t *testing.T, w *realm.World, b v1alpha1.Backend) *snapshot.Cluster {
 	t.Helper()
 	s, problems := in(t, w, v1alpha1.ProxyServiceSpec{Backends: []v1alpha1.Backend{b}})
 	if len(problems) > 0 || len(s.Clusters) != 2 {
@@ -116,7 +117,7 @@ func service(namespace, name string) v1alpha1.Backend {
 }
 
 func TestServicesOfOtherNamespaces(t *testing.T) {
-	const no = translate.ReasonRefNotPermitted
+	const no = v1alpha1.ReasonRefNotPermitted
 	api := service("other", "api")
 	refused(t, guest(), api, no)
 	refused(t, guest(granted("other", "Service", "team", "")), api, no)    // the wrong way round
@@ -124,7 +125,7 @@ func TestServicesOfOtherNamespaces(t *testing.T) {
 	refused(t, guest(granted("else", "Service", "other", "")), api, no)    // for somebody else
 	refused(t, guest(granted("team", "Service", "other", "web")), api, no) // another one
 	refused(t, guest(granted("team", "Service", "else", "api")), api, no)  // of elsewhere
-	refused(t, guest(granted("team", "Service", "other", "")), service("other", "gone"), translate.ReasonBackendNotFound)
+	refused(t, guest(granted("team", "Service", "other", "")), service("other", "gone"), v1alpha1.ReasonBackendNotFound)
 	for _, name := range []string{"", "api"} {
 		if c := permitted(t, guest(granted("team", "Service", "other", name)), api); len(c.Endpoints) != 1 || c.Origin.Namespace != "other" {
 			t.Errorf("the cluster is %+v", c)
@@ -142,10 +143,10 @@ func TestServicesOfOtherNamespaces(t *testing.T) {
 
 func TestExternalNames(t *testing.T) {
 	ext := service("", "ext")
-	refused(t, guest(external("x.example")), ext, translate.ReasonRefNotPermitted)
-	refused(t, guest(external("localhost"), allowNames), ext, translate.ReasonAddressNotAllowed)
-	refused(t, guest(external("api.other.svc.cluster.local"), allowNames), ext, translate.ReasonRefNotPermitted)
-	refused(t, guest(external("127.0.0.1"), allowNames), ext, translate.ReasonBackendNotFound)
+	refused(t, guest(external("x.example")), ext, v1alpha1.ReasonRefNotPermitted)
+	refused(t, guest(external("localhost"), allowNames), ext, v1alpha1.ReasonAddressNotAllowed)
+	refused(t, guest(external("api.other.svc.cluster.local"), allowNames), ext, v1alpha1.ReasonRefNotPermitted)
+	refused(t, guest(external("127.0.0.1"), allowNames), ext, v1alpha1.ReasonBackendNotFound)
 	if c := permitted(t, guest(external("x.example"), allowNames), ext); c.DNS == nil || c.DNS.Host != "x.example." {
 		t.Errorf("the cluster is %+v", c)
 	}
@@ -161,7 +162,7 @@ func TestStaticAddresses(t *testing.T) {
 	} {
 		b := v1alpha1.Backend{Address: host + ":80"}
 		t.Run(host, func(t *testing.T) {
-			refused(t, guest(), b, translate.ReasonAddressNotAllowed)
+			refused(t, guest(), b, v1alpha1.ReasonAddressNotAllowed)
 			if !strings.Contains(host, "%") { // with a zone it may mean nothing at all
 				permitted(t, guest(allowLocal), b)
 			}
@@ -169,8 +170,8 @@ func TestStaticAddresses(t *testing.T) {
 	}
 	// That no connection can have these as its other end is so everywhere.
 	for _, host := range []string{"0.0.0.0", "[::]", "224.0.0.1", "[ff02::1]"} {
-		refused(t, guest(), v1alpha1.Backend{Address: host + ":80"}, translate.ReasonInvalid)
-		refused(t, guest(allowLocal), v1alpha1.Backend{Address: host + ":80"}, translate.ReasonInvalid)
+		refused(t, guest(), v1alpha1.Backend{Address: host + ":80"}, v1alpha1.ReasonInvalid)
+		refused(t, guest(allowLocal), v1alpha1.Backend{Address: host + ":80"}, v1alpha1.ReasonInvalid)
 	}
 	for _, host := range []string{"10.0.0.1", "128.0.0.1", "[fd00::1]", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]", "1.1.1.1"} {
 		permitted(t, guest(), v1alpha1.Backend{Address: host + ":80"})
@@ -186,13 +187,13 @@ func TestNamesOfTheCluster(t *testing.T) {
 		"team.other.svc", "api.team.other.svc.cluster.local",
 	} {
 		t.Run(host, func(t *testing.T) {
-			for _, w := range []*translate.World{guest(), guest(allowLocal, allowNames)} {
-				refused(t, w, v1alpha1.Backend{Address: host + ":80"}, translate.ReasonRefNotPermitted)
+			for _, w := range []*realm.World{guest(), guest(allowLocal, allowNames)} {
+				refused(t, w, v1alpha1.Backend{Address: host + ":80"}, v1alpha1.ReasonRefNotPermitted)
 			}
 		})
 	}
 	grant := granted("team", "Service", "other", "api")
-	for host, w := range map[string]*translate.World{
+	for host, w := range map[string]*realm.World{
 		"api.team.svc": guest(), "API.TEAM.svc.cluster.local.": guest(), "web-0.api.team.svc": guest(), "10-0-0-1.team.pod.cluster.local": guest(),
 		"api.other.svc": guest(grant), "api-0.api.other.svc.cluster.local": guest(grant),
 		// Names of the world outside, in which no search list may find anything of the cluster.
@@ -203,22 +204,22 @@ func TestNamesOfTheCluster(t *testing.T) {
 			t.Errorf("%s: the cluster is %+v", host, c)
 		}
 	}
-	refused(t, guest(granted("team", "Service", "other", "web")), v1alpha1.Backend{Address: "api.other.svc:80"}, translate.ReasonRefNotPermitted)
-	elsewhere := guest(func(w *translate.World) { w.Policy.ClusterDomain = ".K8s.Example." })
-	refused(t, elsewhere, v1alpha1.Backend{Address: "api.other.svc.k8s.example:80"}, translate.ReasonRefNotPermitted)
-	refused(t, elsewhere, v1alpha1.Backend{Address: "api.other.svc:80"}, translate.ReasonRefNotPermitted)
+	refused(t, guest(granted("team", "Service", "other", "web")), v1alpha1.Backend{Address: "api.other.svc:80"}, v1alpha1.ReasonRefNotPermitted)
+	elsewhere := guest(func(w *realm.World) { w.Policy.ClusterDomain = ".K8s.Example." })
+	refused(t, elsewhere, v1alpha1.Backend{Address: "api.other.svc.k8s.example:80"}, v1alpha1.ReasonRefNotPermitted)
+	refused(t, elsewhere, v1alpha1.Backend{Address: "api.other.svc:80"}, v1alpha1.ReasonRefNotPermitted)
 	permitted(t, elsewhere, v1alpha1.Backend{Address: "api.other.svc.cluster.local:80"})
 }
 
 func TestAllowedPorts(t *testing.T) {
-	w := guest(func(w *translate.World) {
-		w.Policy.Ports = []translate.PortRange{{First: 80, Last: 80}, {First: 8000, Last: 8010}}
+	w := guest(func(w *realm.World) {
+		w.Policy.Ports = []realm.PortRange{{First: 80, Last: 80}, {First: 8000, Last: 8010}}
 	})
 	for port, allowed := range map[int]bool{80: true, 79: false, 81: false, 7999: false, 8000: true, 8010: true, 8011: false, 65535: false} {
 		all := input(spec("a", fmt.Sprintf("0.0.0.0:%d", port)))
 		all.World = w
 		s, problems := translate.Translate(all)
-		refused := len(problems) == 1 && problems[0].Reason == translate.ReasonPortNotAllowed && problems[0].Field == "bindAddress"
+		refused := len(problems) == 1 && problems[0].Reason == v1alpha1.ReasonPortNotAllowed && problems[0].Field == "bindAddress"
 		if refused == allowed || len(s.Listeners) == 1 != allowed {
 			t.Errorf("port %d: %+v", port, problems)
 		}
@@ -240,11 +241,11 @@ func owned(objects ...string) []int {
 		services = append(services, s)
 	}
 	all := input(services...)
-	all.World = guest(func(w *translate.World) { w.Policy.StrictHosts = true })
+	all.World = guest(func(w *realm.World) { w.Policy.StrictHosts = true })
 	_, problems := translate.Translate(all)
 	var out []int
 	for _, p := range problems {
-		if p.Reason == translate.ReasonHostNotOwned {
+		if p.Reason == v1alpha1.ReasonHostNotOwned {
 			out = append(out, p.Service)
 		}
 	}
@@ -315,7 +316,7 @@ func TestAddressesOfTheProcess(t *testing.T) {
 		all.Globals.Metrics.BindAddress = &c.metrics
 		all.World = guest()
 		s, problems := translate.Translate(all)
-		if got := len(problems) == 1 && problems[0].Reason == translate.ReasonListenerConflict && problems[0].Holder == -1; got != c.refused || len(s.Listeners) == 0 != c.refused {
+		if got := len(problems) == 1 && problems[0].Reason == v1alpha1.ReasonListenerConflict && problems[0].Holder == -1; got != c.refused || len(s.Listeners) == 0 != c.refused {
 			t.Errorf("%s beside %s: %+v", c.wanted, c.metrics, problems)
 		}
 	}

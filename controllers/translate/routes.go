@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -25,9 +27,9 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		r.Hosts = lower(spec.Hosts) // else all of the service's
 	}
 	if wrong == "" {
-		merge(&r.Timeouts, spec.Timeouts)
+		parts.Timeouts(&r.Timeouts, spec.Timeouts)
 		if spec.Retry != nil {
-			r.Retry = retry(spec.Retry)
+			r.Retry = parts.Retry(spec.Retry)
 		}
 	}
 
@@ -40,7 +42,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if wrong != "" {
 			matches = append(matches, widened(&spec.Matches[j], faults, at+"."+index("matches", j)))
 		} else {
-			matches = append(matches, match(&spec.Matches[j]))
+			matches = append(matches, parts.Match(&spec.Matches[j]))
 		}
 	}
 	everything := len(matches) == 0
@@ -52,16 +54,16 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if !everything {
 			field += "." + index("matches", j)
 		}
-		mine := claim{service: service, field: field, route: spec.Name, of: in}
+		mine := claims.Claim{Service: service, Field: field, Route: spec.Name, Of: in}
 		if faults.at(at+".hosts") || faults.at(at+"."+index("matches", j)) {
-			mine.weak = r
+			mine.Weak = r
 		}
-		other, part, all := t.shadowed(address, hosts, m, mine)
+		other, part, all := t.requests.Take(address, hosts, m, mine)
 		if part {
 			t.problem(Problem{
-				Service: service, Route: spec.Name, Field: field, Reason: ReasonRouteShadowed,
-				Message: "takes the same requests as " + other.name(),
-				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
+				Service: service, Route: spec.Name, Field: field, Reason: v1alpha1.ReasonRouteShadowed,
+				Message: "takes the same requests as " + other.Name(),
+				Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 			})
 		}
 		if !all {
@@ -108,29 +110,29 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			name = "_" + DefaultRoute // no user's name begins with an underscore
 		}
 	}
-	mine := claim{service: service, of: in}
+	mine := claims.Claim{Service: service, Of: in}
 	hosts := s.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{"*"}
 	}
 	r := t.newRoute(in, s, name)
 	if !forwards {
-		mine.weak = r
+		mine.Weak = r
 	}
 	for _, h := range hosts {
-		other, taken, _ := t.shadowed(address, []string{h}, snapshot.Match{}, mine)
+		other, taken, _ := t.requests.Take(address, []string{h}, snapshot.Match{}, mine)
 		switch {
 		case !taken && h != "*":
 			r.Hosts = append(r.Hosts, h)
-		case taken && other.service != service:
+		case taken && other.Service != service:
 			field := "hosts"
 			if len(s.Hosts) == 0 {
 				field = ""
 			}
 			t.problem(Problem{
-				Service: service, Field: field, Reason: ReasonRouteShadowed,
-				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.name()),
-				Holder:  other.service, HolderRoute: other.route, HolderField: other.field,
+				Service: service, Field: field, Reason: v1alpha1.ReasonRouteShadowed,
+				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.Name()),
+				Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 			})
 			return nil
 		case taken && h == "*":
@@ -166,7 +168,7 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 	r.Filters = configs
 	if err != nil {
 		r.Invalid = err.Error()
-		p := Problem{Service: service, Field: at, Reason: ReasonInvalid, Message: err.Error()}
+		p := Problem{Service: service, Field: at, Reason: v1alpha1.ReasonInvalid, Message: err.Error()}
 		if spec != nil {
 			p.Route, p.Field = spec.Name, at+".filters"
 		}
@@ -207,13 +209,13 @@ func (t *translation) mayFetch(in *Service, text string) (string, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	d, reason, message := t.destination(in, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
+	d, reason, message := t.world.Resolve(in.Namespace, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
 	if reason != "" {
 		return "", errors.New(message)
 	}
-	if explicit := u.Port(); d.dns != nil {
-		if u.Host = d.dns.Host; explicit != "" {
-			u.Host = net.JoinHostPort(d.dns.Host, explicit)
+	if explicit := u.Port(); d.DNS != nil {
+		if u.Host = d.DNS.Host; explicit != "" {
+			u.Host = net.JoinHostPort(d.DNS.Host, explicit)
 		}
 	}
 	return u.String(), nil
@@ -236,59 +238,7 @@ func (t *translation) aside(in *Service, service int, route, field string, b *v1
 
 func (t *translation) newRoute(in *Service, s *snapshot.Service, name string) *snapshot.Route {
 	r := &snapshot.Route{Service: s, Name: name}
-	merge(&r.Timeouts, in.Spec.Timeouts)
-	r.Retry = retry(in.Spec.Retry)
+	parts.Timeouts(&r.Timeouts, in.Spec.Timeouts)
+	r.Retry = parts.Retry(in.Spec.Retry)
 	return r
-}
-
-func retry(r *v1alpha1.Retry) snapshot.Retry {
-	if r == nil {
-		return snapshot.Retry{Attempts: 1}
-	}
-	out := snapshot.Retry{
-		Attempts:      int(deref(r.Attempts)),
-		PerTryTimeout: ms(r.PerTryTimeoutMs),
-		BudgetPercent: int(deref(r.BudgetPercent)),
-	}
-	for _, c := range r.Codes {
-		out.Codes = append(out.Codes, int(c))
-	}
-	return out
-}
-
-func merge(into *snapshot.Timeouts, from *v1alpha1.Timeouts) {
-	if from == nil {
-		return
-	}
-	if from.ConnectMs != nil {
-		into.Connect = ms(from.ConnectMs)
-	}
-	if from.RequestMs != nil {
-		into.Request = ms(from.RequestMs)
-	}
-	if from.IdleSecs != nil {
-		into.Idle = secs(from.IdleSecs)
-	}
-}
-
-func match(m *v1alpha1.Match) snapshot.Match {
-	out := snapshot.Match{Methods: m.Methods, Headers: valueMatches(m.Headers), Query: valueMatches(m.Query)}
-	if m.Path != nil {
-		out.Path = deref(m.Path.Value)
-		switch deref(m.Path.Type) {
-		case v1alpha1.PathMatchExact:
-			out.PathType = snapshot.PathExact
-		case v1alpha1.PathMatchRegex:
-			out.PathType = snapshot.PathRegex
-		}
-	}
-	return out
-}
-
-func valueMatches(list []v1alpha1.ValueMatch) []snapshot.ValueMatch {
-	var out []snapshot.ValueMatch
-	for _, v := range list {
-		out = append(out, snapshot.ValueMatch{Name: v.Name, Value: deref(v.Value), Regex: deref(v.Type) == v1alpha1.ValueMatchRegex})
-	}
-	return out
 }

@@ -1,7 +1,10 @@
 package translate
 
 import (
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -10,9 +13,9 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	s := &snapshot.Stream{
 		Namespace: in.Namespace, Name: in.Name, Hosts: lower(in.Spec.Hosts), TLS: t.tls(service, in), Passthrough: passes(in), Invalid: wrong,
 	}
-	mine := claim{service: service, of: in}
+	mine := claims.Claim{Service: service, Of: in}
 	if len(s.Hosts) > 0 {
-		mine.field = "hosts"
+		mine.Field = "hosts"
 	}
 	left, ok := t.free(service, in, l.Address, s.Hosts, mine)
 	if !ok {
@@ -21,7 +24,7 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	if left != nil {
 		s.Hosts = left
 	}
-	merge(&s.Timeouts, in.Spec.Timeouts)
+	parts.Timeouts(&s.Timeouts, in.Spec.Timeouts)
 	if limits := in.Spec.Limits; limits != nil {
 		s.MaxConnections = int(deref(limits.MaxConnections))
 	}
@@ -32,11 +35,11 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	access, err := filters.Access(in.Namespace+"/"+in.Name, in.Spec.Access)
 	if err != nil {
 		s.Invalid = err.Error()
-		t.problem(Problem{Service: service, Field: "access", Reason: ReasonInvalid, Message: err.Error()})
+		t.problem(Problem{Service: service, Field: "access", Reason: v1alpha1.ReasonInvalid, Message: err.Error()})
 		return
 	}
 	s.Access = access
-	if b := in.Spec.LoadBalancing; algorithm(b) == snapshot.ConsistentHash {
+	if b := in.Spec.LoadBalancing; parts.Algorithm(b) == snapshot.ConsistentHash {
 		s.Balance.HashOn = snapshot.HashClientIP
 	}
 	s.Clusters = t.balance(in, ofService(service, in), in.Spec.Upstreams, in.Spec.Backends)

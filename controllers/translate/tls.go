@@ -2,41 +2,12 @@ package translate
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
-
-// A Certificate is what a source found where a service names one.
-type Certificate struct {
-	Name    string // the file or the Secret, for messages
-	Chain   []byte // PEM, the service's own certificate first
-	Key     []byte // PEM
-	Problem string // why it cannot be used; empty: nothing was found to be wrong
-
-	checked bool // NewCertificate has looked at it
-}
-
-// NewCertificate returns a certificate, with a Problem where it is not one with its key. A source that keeps what it
-// returns spares every translation the look at it.
-func NewCertificate(name string, chain, key []byte) Certificate {
-	c := Certificate{Name: name, Chain: chain, Key: key}
-	c.check()
-	return c
-}
-
-func (c *Certificate) check() {
-	if c.Problem == "" && !c.checked {
-		if _, err := tls.X509KeyPair(c.Chain, c.Key); err != nil {
-			c.Problem = fmt.Sprintf("%s: %v", c.Name, err)
-		}
-	}
-	c.checked = true
-}
 
 // terminates says whether TLS of a service's clients ends here.
 func terminates(in *Service) bool { return deref(in.Spec.TLS) && !passes(in) }
@@ -63,26 +34,26 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 	}
 	if len(named) == 0 && len(in.Certificates) == 0 {
 		t.problem(Problem{
-			Service: service, Field: "tlsConfig", Reason: ReasonInvalidCertificateRef,
+			Service: service, Field: "tlsConfig", Reason: v1alpha1.ReasonInvalidCertificateRef,
 			Message: "`tls: true` needs a certificate: set `tlsConfig.certificates`",
 		})
 	}
 	for i := range max(len(named), len(in.Certificates)) {
-		var c Certificate
+		var c material.Certificate
 		if i < len(in.Certificates) {
 			c = in.Certificates[i]
 		}
 		if c.Name == "" && c.Problem == "" {
 			c.Problem = "the certificate was not found"
 		}
-		reason := ReasonInvalidCertificateRef
-		if i < len(named) && !t.mayUse(in, named[i].SecretRef) {
-			c = Certificate{Name: c.Name, Problem: fmt.Sprintf(
+		reason := v1alpha1.ReasonInvalidCertificateRef
+		if i < len(named) && !t.world.MayUse(in.Namespace, named[i].SecretRef) {
+			c = material.Certificate{Name: c.Name, Problem: fmt.Sprintf(
 				"Secret `%s/%s` belongs to another namespace, which has no ReferenceGrant for it", *named[i].SecretRef.Namespace, named[i].SecretRef.Name,
 			)}
-			reason = ReasonRefNotPermitted
+			reason = v1alpha1.ReasonRefNotPermitted
 		}
-		c.check()
+		c.Check()
 		one := snapshot.Certificate{Name: c.Name}
 		if c.Problem == "" {
 			one.Chain, one.Key = c.Chain, c.Key
@@ -107,45 +78,21 @@ func (t *translation) clientAuth(service int, in *Service) *snapshot.ClientAuth 
 	out := &snapshot.ClientAuth{Required: deref(c.Mode) != v1alpha1.ClientAuthOptional}
 	bundle, err := in.content(at)
 	if err == nil {
-		err = checkBundle(bundle)
-	}
-	reason := ReasonInvalidCertificateRef
-	if ref := c.CARef; err != nil && ref != nil && t.world != nil && deref(ref.Namespace) != "" &&
-		!t.world.Granted(in.Namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name)) {
-		reason = ReasonRefNotPermitted
+		err = material.CheckBundle(bundle)
 	}
 	if err != nil {
 		out.Invalid = err.Error()
-		t.problem(Problem{Service: service, Field: at, Reason: reason, Message: err.Error()})
+		t.problem(Problem{Service: service, Field: at, Reason: t.referenceReason(in, c.CARef), Message: err.Error()})
 		return out
 	}
 	out.CA = bundle
 	return out
 }
 
-// checkBundle says what is wrong with certificates that others are verified with.
-func checkBundle(bundle []byte) error {
-	n := 0
-	for rest := bundle; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Errorf("a certificate of the bundle cannot be used: %w", err)
-		}
-		n++
+// referenceReason says why a content that holds certificates cannot be had.
+func (t *translation) referenceReason(in *Service, ref *v1alpha1.Reference) string {
+	if !t.world.MayRead(in.Namespace, ref) {
+		return v1alpha1.ReasonRefNotPermitted
 	}
-	if n == 0 {
-		return errors.New("the bundle holds no certificate in PEM")
-	}
-	return nil
-}
-
-// mayUse says whether a service may have a Secret. In a file there are none.
-func (t *translation) mayUse(in *Service, ref *v1alpha1.SecretReference) bool {
-	return ref == nil || deref(ref.Namespace) == "" || t.world == nil || t.world.Granted(in.Namespace, "Secret", *ref.Namespace, ref.Name)
+	return v1alpha1.ReasonInvalidCertificateRef
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 )
 
 // securedSpec is an object that terminates TLS with Secrets of these names; one of another namespace has it in front.
@@ -34,7 +36,7 @@ func TestCertificateProblems(t *testing.T) {
 	good, other := none.Of("a", []string{"a.example"}), none.Of("b", []string{"b.example"})
 	service := securedSpec("shop", "0.0.0.0:8443", "good", "bad", "gone", "mixed", "unseen", "else/granted", "else/secret")
 	service.Namespace, service.Spec.Hosts = "team", []string{"a.example"}
-	service.Certificates = []translate.Certificate{
+	service.Certificates = []material.Certificate{
 		good,
 		{Name: "team/bad", Chain: []byte("no PEM"), Key: good.Key},
 		{Name: "team/gone", Problem: "Secret `team/gone` does not exist"},
@@ -43,21 +45,21 @@ func TestCertificateProblems(t *testing.T) {
 		other,
 		other,
 	}
-	world := &translate.World{Grants: []translate.Grant{{From: "team", Kind: "Secret", To: "else", Name: "granted"}}}
+	world := &realm.World{Grants: []realm.Grant{{From: "team", Kind: "Secret", To: "else", Name: "granted"}}}
 	in := input(service, securedSpec("empty", "0.0.0.0:8443"))
 	in.World = world
 	s, problems := translate.Translate(in)
 	want := []struct {
 		field  string
-		reason translate.Reason
+		reason string
 		words  string
 	}{
-		{"tlsConfig.certificates[1]", translate.ReasonInvalidCertificateRef, "team/bad: tls: failed to find any PEM data"},
-		{"tlsConfig.certificates[2]", translate.ReasonInvalidCertificateRef, "Secret `team/gone` does not exist"},
-		{"tlsConfig.certificates[3]", translate.ReasonInvalidCertificateRef, "team/mixed: tls: private key does not match public key"},
-		{"tlsConfig.certificates[4]", translate.ReasonInvalidCertificateRef, "was not found"},
-		{"tlsConfig.certificates[6]", translate.ReasonRefNotPermitted, "`else/secret` belongs to another namespace"},
-		{"tlsConfig", translate.ReasonInvalidCertificateRef, "set `tlsConfig.certificates`"},
+		{"tlsConfig.certificates[1]", v1alpha1.ReasonInvalidCertificateRef, "team/bad: tls: failed to find any PEM data"},
+		{"tlsConfig.certificates[2]", v1alpha1.ReasonInvalidCertificateRef, "Secret `team/gone` does not exist"},
+		{"tlsConfig.certificates[3]", v1alpha1.ReasonInvalidCertificateRef, "team/mixed: tls: private key does not match public key"},
+		{"tlsConfig.certificates[4]", v1alpha1.ReasonInvalidCertificateRef, "was not found"},
+		{"tlsConfig.certificates[6]", v1alpha1.ReasonRefNotPermitted, "`else/secret` belongs to another namespace"},
+		{"tlsConfig", v1alpha1.ReasonInvalidCertificateRef, "set `tlsConfig.certificates`"},
 	}
 	if len(problems) != len(want) {
 		t.Fatalf("the problems are %+v", problems)
@@ -95,7 +97,7 @@ func tlsAndPlain(t *testing.T, address string) {
 		t.Fatalf("the problems are %+v", problems)
 	}
 	p := problems[0]
-	if p.Service != 1 || p.Field != "bindAddress" || p.Reason != translate.ReasonListenerConflict || p.Holder != 0 ||
+	if p.Service != 1 || p.Field != "bindAddress" || p.Reason != v1alpha1.ReasonListenerConflict || p.Holder != 0 ||
 		!strings.Contains(p.Message, "service `ns/old`") {
 		t.Errorf("the problem is %+v", p)
 	}
@@ -110,7 +112,7 @@ func TestHashIsNoWordOfKeys(t *testing.T) {
 	hashes := map[string]bool{}
 	for range 2 {
 		service := securedSpec("shop", "0.0.0.0:8443", "a")
-		service.Certificates = []translate.Certificate{none.Of("shop", nil)}
+		service.Certificates = []material.Certificate{none.Of("shop", nil)}
 		s, _ := translate.Translate(input(service))
 		hashes[s.Hash] = true
 		if service.Certificates == nil {

@@ -7,13 +7,16 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -21,33 +24,26 @@ import (
 // stands among the faults of a service.
 type Input struct {
 	Globals  settings.Globals
-	Contents map[string]Content // what the references of the globals name, by the paths of their fields
-	Services []Service          // the oldest first: it wins where two of them want the same
-	World    *World             // nil: a file, where everything is allowed and no Service is known
+	Contents map[string]material.Content // what the references of the globals name, by the paths of their fields
+	Services []Service                   // the oldest first: it wins where two of them want the same
+	World    *realm.World                // nil: a file, where everything is allowed and no Service is known
 }
 
 // A Service is one entry of the file or one object.
 type Service struct {
 	Namespace, Name string
 	Spec            v1alpha1.ProxyServiceSpec
-	Certificates    []Certificate // as spec.tlsConfig.certificates lists them
+	Certificates    []material.Certificate // as spec.tlsConfig.certificates lists them
 	// UpstreamCertificate is that of spec.upstreamTLS.certificate.
-	UpstreamCertificate Certificate
+	UpstreamCertificate material.Certificate
 	// Contents are what the references of the spec name, by the paths of their fields below spec: "auth.jwt[0].jwksRef".
-	Contents map[string]Content
+	Contents map[string]material.Content
 	// Seed is known to this installation's replicas alone, and the same in all of them: what keys are made of that nobody
 	// has configured.
 	Seed   []byte
 	Faults field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 
 	digest [sha256.Size]byte // of a sealed one
-}
-
-// A Content is what a source found where a reference names something.
-type Content struct {
-	Name    string // the file, or the Secret or ConfigMap with its key, for messages
-	Data    []byte
-	Problem string // why it cannot be had
 }
 
 // Owner names the service in IDs: namespace/name, or the name alone in a file.
@@ -65,7 +61,11 @@ const DefaultRoute = "default"
 // is served.
 func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 	t := &translation{
-		out:       &snapshot.Snapshot{Hash: hash(in), Limits: limits(in.Globals.Limits), AccessLog: accessLog(in.Globals.AccessLog), Tracing: tracing(in), Store: store(in)},
+		out: &snapshot.Snapshot{
+			Hash: hash(in), Limits: parts.Limits(in.Globals.Limits), AccessLog: parts.AccessLog(in.Globals.AccessLog),
+			Tracing: parts.Tracing(in.Globals.Tracing, in.Contents["tracing.caRef"].Data),
+			Store:   parts.Store(in.Globals.RateLimitStore, in.Contents["rateLimitStore.caRef"].Data, in.Contents["rateLimitStore.passwordRef"].Data),
+		},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
 		clusters:  map[string]bool{},
 		secured:   map[int]*snapshot.UpstreamTLS{},
@@ -88,7 +88,7 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 
 type translation struct {
 	out       *snapshot.Snapshot
-	world     *World
+	world     *realm.World
 	problems  []Problem
 	reported  map[Problem]bool
 	faults    []faults               // by service
@@ -96,14 +96,13 @@ type translation struct {
 	holders   []holder               // of addresses
 	redirects map[int]netip.AddrPort // where services redirect plain HTTP from
 	listeners map[netip.AddrPort]*snapshot.Listener
-	requests  map[request]claim
-	yields    map[*snapshot.Route]bool      // weak routes of whose requests others want some
+	requests  *claims.Requests
 	clusters  map[string]bool               // by ID
 	secured   map[int]*snapshot.UpstreamTLS // by service
 }
 
 func (t *translation) yielding(r *snapshot.Route) int {
-	if t.yields[r] {
+	if t.requests.Yields(r) {
 		return 1
 	}
 	return 0
@@ -120,7 +119,7 @@ func (t *translation) service(index int, in *Service) {
 	}
 	address, err := syntax.ParseBindAddress(in.Spec.BindAddress)
 	if err != nil {
-		t.problem(Problem{Service: index, Field: "bindAddress", Reason: ReasonInvalid, Message: err.Error()})
+		t.problem(Problem{Service: index, Field: "bindAddress", Reason: v1alpha1.ReasonInvalid, Message: err.Error()})
 		return
 	}
 	l := t.listener(index, in, address, frontOf(in))
@@ -132,7 +131,7 @@ func (t *translation) service(index int, in *Service) {
 		Namespace:   in.Namespace,
 		Name:        in.Name,
 		Hosts:       lower(in.Spec.Hosts),
-		IdleTimeout: secs(in.Spec.Timeouts.IdleSecs),
+		IdleTimeout: parts.Secs(in.Spec.Timeouts.IdleSecs),
 		TLS:         t.tls(index, in),
 
 		TrustedProxies: t.trusted(index, in),
@@ -160,24 +159,6 @@ func (t *translation) service(index int, in *Service) {
 	if at, ok := t.redirects[index]; ok {
 		t.toHTTPS(index, in, at, address.Port())
 	}
-}
-
-func limits(l settings.Limits) snapshot.Limits {
-	return snapshot.Limits{
-		MaxConnections: int(*l.MaxConnections),
-		MaxRequests:    int(*l.MaxRequests),
-		MaxRequestLine: int(*l.MaxRequestLineBytes),
-		MaxHeaderBytes: int(*l.MaxHeaderBytes),
-		MaxHeaders:     int(*l.MaxHeaders),
-		HeaderTimeout:  ms(l.HeaderTimeoutMs),
-		MinBodyRate:    int(*l.MinBodyBytesPerSec),
-		DrainTimeout:   secs(l.DrainTimeoutSecs),
-		Via:            *l.Via,
-	}
-}
-
-func accessLog(a settings.AccessLog) snapshot.AccessLog {
-	return snapshot.AccessLog{Path: *a.Path, Format: string(*a.Format), SamplePercent: float64(*a.SamplePercent)}
 }
 
 // hash tells configurations apart. It covers what was configured, not what follows from it or surrounds it.
@@ -212,9 +193,6 @@ func digest(plain any) [sha256.Size]byte {
 	}
 	return sha256.Sum256(text)
 }
-
-func ms(n *int32) time.Duration   { return time.Duration(deref(n)) * time.Millisecond }
-func secs(n *int32) time.Duration { return time.Duration(deref(n)) * time.Second }
 
 func deref[T any](p *T) T {
 	if p == nil {

@@ -223,7 +223,7 @@ func TestConflicts(t *testing.T) {
 		"overlap: the oldest keeps the address": {
 			in: input(spec("a", "10.0.0.1:80"), spec("b", "0.0.0.0:80"), spec("c", "10.0.0.2:80")),
 			want: []translate.Problem{{
-				Service: 1, Field: "bindAddress", Reason: translate.ReasonListenerConflict,
+				Service: 1, Field: "bindAddress", Reason: v1alpha1.ReasonListenerConflict,
 				Message: "`0.0.0.0:80` overlaps `10.0.0.1:80` of service `ns/a`", HolderField: "bindAddress",
 			}},
 			listeners: 2, routes: 2,
@@ -232,11 +232,11 @@ func TestConflicts(t *testing.T) {
 			in: input(spec("a", "127.0.0.1:9901"), spec("b", "0.0.0.0:9102")),
 			want: []translate.Problem{
 				{
-					Service: 0, Field: "bindAddress", Reason: translate.ReasonListenerConflict,
+					Service: 0, Field: "bindAddress", Reason: v1alpha1.ReasonListenerConflict,
 					Message: "`127.0.0.1:9901` is taken by the admin address `127.0.0.1:9901`", Holder: -1, HolderField: "admin.bindAddress",
 				},
 				{
-					Service: 1, Field: "bindAddress", Reason: translate.ReasonListenerConflict,
+					Service: 1, Field: "bindAddress", Reason: v1alpha1.ReasonListenerConflict,
 					Message: "`0.0.0.0:9102` is taken by the metrics address `127.0.0.1:9102`", Holder: -1, HolderField: "metrics.bindAddress",
 				},
 			},
@@ -244,7 +244,7 @@ func TestConflicts(t *testing.T) {
 		"the same requests: the oldest keeps them": {
 			in: input(spec("a", ":80"), spec("b", "[::]:80")),
 			want: []translate.Problem{{
-				Service: 1, Reason: translate.ReasonRouteShadowed,
+				Service: 1, Reason: v1alpha1.ReasonRouteShadowed,
 				Message: "takes the same requests (host `*`) on `[::]:80` as service `ns/a`",
 			}},
 			listeners: 1, routes: 1,
@@ -252,13 +252,13 @@ func TestConflicts(t *testing.T) {
 		"a route of two matches loses one": {
 			in: input(spec("a", ":80", route("r", "/x"), route("s", "/x/", "/y"))),
 			want: []translate.Problem{{
-				Route: "s", Field: "routes[1].matches[0]", Reason: translate.ReasonRouteShadowed,
+				Route: "s", Field: "routes[1].matches[0]", Reason: v1alpha1.ReasonRouteShadowed,
 				Message: "takes the same requests as route `r` of service `ns/a`", HolderRoute: "r", HolderField: "routes[0].matches[0]",
 			}},
 			listeners: 1, routes: 3,
 		},
 		"port 0 is shared, not taken": {in: input(spec("a", "127.0.0.1:0", route("r", "/"))), listeners: 1, routes: 1},
-		"a bad address":               {in: input(spec("a", "x")), want: []translate.Problem{{Field: "bindAddress", Reason: translate.ReasonInvalid, Message: "must be an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`"}}},
+		"a bad address":               {in: input(spec("a", "x")), want: []translate.Problem{{Field: "bindAddress", Reason: v1alpha1.ReasonInvalid, Message: "must be an IP address and a port, such as `0.0.0.0:8080` or `[::1]:8080`"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, problems := translate.Translate(c.in)
@@ -289,7 +289,7 @@ func TestBadRouteFailsAlone(t *testing.T) {
 	bad := route("bad", "/bad")
 	bad.Filters = []v1alpha1.Filter{{RequestHeaders: &v1alpha1.HeaderFilter{Set: map[string]string{"Content-Length": "1"}}}}
 	s, problems := translate.Translate(input(spec("a", ":80", bad, route("good", "/good"))))
-	if len(problems) != 1 || problems[0].Field != "routes[0].filters" || problems[0].Reason != translate.ReasonInvalid || problems[0].Conflict() {
+	if len(problems) != 1 || problems[0].Field != "routes[0].filters" || problems[0].Reason != v1alpha1.ReasonInvalid || problems[0].Conflict() {
 		t.Errorf("problems: %+v", problems)
 	}
 	routes := s.Listeners[0].Routes

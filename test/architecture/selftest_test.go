@@ -38,7 +38,10 @@ func TestWrongArrowsAreSeen(t *testing.T) {
 		{"snapshot and a single filter", map[string][]string{"./dataplane/snapshot": {"./dataplane/filter", "./dataplane/filter/rewrite"}}, []string{
 			"dataplane/snapshot may not import " + module + "/dataplane/filter/rewrite",
 		}},
-		{"translate and a single filter", map[string][]string{"./controllers/translate": {"./dataplane/filter/rewrite"}}, nil},
+		{"filters and a single filter", map[string][]string{"./controllers/translate/filters": {"./dataplane/filter/rewrite"}}, nil},
+		{"translate and a single filter", map[string][]string{"./controllers/translate": {"./dataplane/filter", "./dataplane/filter/rewrite"}}, []string{
+			"controllers/translate may not import " + module + "/dataplane/filter/rewrite",
+		}},
 		{"a filter of its own", map[string][]string{"./dataplane/filter/rewrite": {"./dataplane/filter", "./dataplane/router"}}, []string{
 			"dataplane/filter/rewrite may not import " + module + "/dataplane/router",
 		}},

@@ -41,17 +41,17 @@ var table = map[string]row{
 
 	"controllers": {
 		imports: []string{
-			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/contents", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
+			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/translate/material", "controllers/translate/realm", "controllers/contents", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
 			"controllers/replica", "controllers/status", "dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, k8sAPI, clientGo, controllerRuntime},
 	},
 	"controllers/contents": {
-		imports:   []string{"api/v1alpha1", "controllers/translate"},
+		imports:   []string{"api/v1alpha1", "controllers/translate", "controllers/translate/material", "controllers/translate/realm"},
 		libraries: []string{apimachinery, k8sAPI, controllerRuntime},
 	},
 	"controllers/endpoints": {
-		imports:   []string{"controllers/translate", "dataplane/snapshot"},
+		imports:   []string{"controllers/translate/realm", "dataplane/snapshot"},
 		libraries: []string{apimachinery, k8sAPI},
 	},
 	"controllers/lastgood": {libraries: []string{logr, sysUnix}},
@@ -68,13 +68,13 @@ var table = map[string]row{
 	"controllers/standalone": {
 		imports: []string{
 			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/standalone/tree",
-			"controllers/translate",
+			"controllers/translate", "controllers/translate/material",
 			"dataplane/snapshot",
 		},
 		libraries: []string{apimachinery, logr, "github.com/goccy/go-yaml"},
 	},
 	"controllers/standalone/certificates": {
-		imports:   []string{"controllers/standalone/files", "controllers/translate"},
+		imports:   []string{"controllers/standalone/files", "controllers/translate/material"},
 		libraries: []string{logr},
 	},
 	"controllers/standalone/tree": {libraries: []string{"github.com/goccy/go-yaml"}},
@@ -84,7 +84,14 @@ var table = map[string]row{
 	},
 	"controllers/standalone/files": {libraries: []string{logr, "github.com/fsnotify/fsnotify"}},
 	"controllers/translate": {
-		imports:   []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "controllers/translate/filters", "dataplane/snapshot", "dataplane/filter"},
+		imports:   []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "controllers/translate/*", "dataplane/snapshot", "dataplane/filter"},
+		libraries: []string{apimachinery},
+	},
+	"controllers/translate/claims":   {imports: []string{"dataplane/snapshot"}},
+	"controllers/translate/material": {},
+	"controllers/translate/parts":    {imports: []string{"api/settings", "api/v1alpha1", "dataplane/snapshot"}},
+	"controllers/translate/realm": {
+		imports:   []string{"api/syntax", "api/v1alpha1", "dataplane/snapshot"},
 		libraries: []string{apimachinery},
 	},
 	"controllers/translate/filters": {

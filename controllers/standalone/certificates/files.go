@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 // maxBytes bounds the size of a file.
@@ -22,20 +22,20 @@ type file struct {
 }
 
 // Pair reads a certificate with its chain, and its key.
-func (f Files) Pair(certFile, keyFile string) translate.Certificate {
+func (f Files) Pair(certFile, keyFile string) material.Certificate {
 	chain, key := f.read(filepath.Clean(certFile)), f.read(filepath.Clean(keyFile))
 	for _, one := range []file{chain, key} {
 		if one.problem != "" {
-			return translate.Certificate{Name: certFile, Problem: one.problem}
+			return material.Certificate{Name: certFile, Problem: one.problem}
 		}
 	}
-	return translate.NewCertificate(certFile, chain.data, key.data)
+	return material.NewCertificate(certFile, chain.data, key.data)
 }
 
 // Content reads what a reference names.
-func (f Files) Content(name string) translate.Content {
+func (f Files) Content(name string) material.Content {
 	one := f.read(filepath.Clean(name))
-	return translate.Content{Name: name, Data: one.data, Problem: one.problem}
+	return material.Content{Name: name, Data: one.data, Problem: one.problem}
 }
 
 func (f Files) read(name string) file {

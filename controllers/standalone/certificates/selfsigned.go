@@ -24,7 +24,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 const (
@@ -37,13 +37,13 @@ const (
 type SelfSigned struct {
 	folder string // empty: they are kept in memory alone
 	log    logr.Logger
-	known  map[string]translate.Certificate // by owner
-	seed   []byte                           // nil: nobody has asked
+	known  map[string]material.Certificate // by owner
+	seed   []byte                          // nil: nobody has asked
 }
 
 // NewSelfSigned uses the folder that the service manager gives (systemd's StateDirectory), else the user's.
 func NewSelfSigned(environment func(string) (string, bool), log logr.Logger) *SelfSigned {
-	s := &SelfSigned{log: log, known: map[string]translate.Certificate{}}
+	s := &SelfSigned{log: log, known: map[string]material.Certificate{}}
 	if environment == nil {
 		return s
 	}
@@ -63,7 +63,7 @@ func NewSelfSigned(environment func(string) (string, bool), log logr.Logger) *Se
 }
 
 // Of returns the certificate of a service: the one that is kept where it fits, else a new one.
-func (s *SelfSigned) Of(owner string, hosts []string) translate.Certificate {
+func (s *SelfSigned) Of(owner string, hosts []string) material.Certificate {
 	if s == nil {
 		return makeSelfSigned(hosts)
 	}
@@ -82,7 +82,7 @@ func (s *SelfSigned) Of(owner string, hosts []string) translate.Certificate {
 	return c
 }
 
-func (s *SelfSigned) kept(owner string, hosts []string) (translate.Certificate, error) {
+func (s *SelfSigned) kept(owner string, hosts []string) (material.Certificate, error) {
 	if s.folder == "" {
 		return makeSelfSigned(hosts), errors.New("there is no state folder: set STATE_DIRECTORY or HOME")
 	}
@@ -125,12 +125,12 @@ func replaceFile(path string, text []byte) error {
 const selfSignedName = "self-signed"
 
 // split takes a kept file apart.
-func split(text []byte) translate.Certificate {
+func split(text []byte) material.Certificate {
 	var chain, key []byte
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
-			return translate.NewCertificate(selfSignedName, chain, key)
+			return material.NewCertificate(selfSignedName, chain, key)
 		}
 		if block.Type == "CERTIFICATE" {
 			chain = append(chain, pem.EncodeToMemory(block)...)
@@ -141,7 +141,7 @@ func split(text []byte) translate.Certificate {
 }
 
 // fits says whether a certificate is for these hosts and lasts.
-func fits(c translate.Certificate, hosts []string) bool {
+func fits(c material.Certificate, hosts []string) bool {
 	pair, err := tls.X509KeyPair(c.Chain, c.Key)
 	if err != nil {
 		return false
@@ -166,12 +166,12 @@ func subjects(hosts []string) (names []string, ips []net.IP) {
 	return names, ips
 }
 
-func makeSelfSigned(hosts []string) translate.Certificate {
+func makeSelfSigned(hosts []string) material.Certificate {
 	chain, key, err := signSelf(hosts)
 	if err != nil {
-		return translate.Certificate{Name: selfSignedName, Problem: fmt.Sprintf("no self-signed certificate could be made: %v", err)}
+		return material.Certificate{Name: selfSignedName, Problem: fmt.Sprintf("no self-signed certificate could be made: %v", err)}
 	}
-	return translate.NewCertificate(selfSignedName, chain, key)
+	return material.NewCertificate(selfSignedName, chain, key)
 }
 
 func signSelf(hosts []string) (chain, key []byte, err error) {

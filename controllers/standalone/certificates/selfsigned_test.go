@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 
-	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
+	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 )
 
 func environment(list map[string]string) func(string) (string, bool) {
@@ -20,7 +20,7 @@ func environment(list map[string]string) func(string) (string, bool) {
 	}
 }
 
-func leafNames(t *testing.T, c translate.Certificate) []string {
+func leafNames(t *testing.T, c material.Certificate) []string {
 	t.Helper()
 	pair, err := tls.X509KeyPair(c.Chain, c.Key)
 	if err != nil || c.Problem != "" {
@@ -106,7 +106,7 @@ func TestStateFolder(t *testing.T) {
 func TestFiles(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key")
-	write := func(c translate.Certificate) {
+	write := func(c material.Certificate) {
 		t.Helper()
 		if os.WriteFile(cert, c.Chain, 0o600) != nil || os.WriteFile(key, c.Key, 0o600) != nil {
 			t.Fatal("a file could not be written")

@@ -1,4 +1,4 @@
-package translate
+package claims
 
 import (
 	"maps"
@@ -6,19 +6,20 @@ import (
 	"strings"
 )
 
-// A hosts knows which namespaces have which hosts. It finds what overlaps without comparing a host with every other: objects
+// Hosts knows which namespaces have which hosts. It finds what overlaps without comparing a host with every other: objects
 // may name many.
-type hosts struct {
+type Hosts struct {
 	owners map[string]string            // namespaces, by host
 	below  map[string]map[string]string // a host that ends in a suffix, by the suffix and the host's namespace
 }
 
-func newHosts() *hosts {
-	return &hosts{owners: map[string]string{}, below: map[string]map[string]string{}}
+// NewHosts returns one in which nobody has any.
+func NewHosts() *Hosts {
+	return &Hosts{owners: map[string]string{}, below: map[string]map[string]string{}}
 }
 
-// claim gives a host to a namespace.
-func (o *hosts) claim(host, namespace string) {
+// Claim gives a host to a namespace.
+func (o *Hosts) Claim(host, namespace string) {
 	o.owners[host] = namespace
 	for suffix := range suffixes(host) {
 		if o.below[suffix] == nil {
@@ -28,8 +29,8 @@ func (o *hosts) claim(host, namespace string) {
 	}
 }
 
-// taken says whether another namespace has the host, a wildcard that covers it, or a part of what it covers.
-func (o *hosts) taken(host, namespace string) (by, owner string, taken bool) {
+// Taken says whether another namespace has the host, a wildcard that covers it, or a part of what it covers.
+func (o *Hosts) Taken(host, namespace string) (by, owner string, taken bool) {
 	if owner := o.owners[host]; owner != "" && owner != namespace {
 		return host, owner, true
 	}

@@ -1,9 +1,10 @@
-package translate
+package realm
 
 import (
 	"net/netip"
 	"slices"
 
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -58,8 +59,20 @@ func (w *World) Granted(from, kind, to, name string) bool {
 	})
 }
 
-func (p *Policy) allowsPort(port uint16) bool {
-	return len(p.Ports) == 0 || slices.ContainsFunc(p.Ports, func(r PortRange) bool { return r.First <= port && port <= r.Last })
+// MayUse says whether a service of a namespace may have a Secret.
+func (w *World) MayUse(namespace string, ref *v1alpha1.SecretReference) bool {
+	return ref == nil || deref(ref.Namespace) == "" || w == nil || w.Granted(namespace, "Secret", *ref.Namespace, ref.Name)
+}
+
+// MayRead says whether a service of a namespace may have the content that a reference names.
+func (w *World) MayRead(namespace string, ref *v1alpha1.Reference) bool {
+	return ref == nil || deref(ref.Namespace) == "" || w == nil || w.Granted(namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name))
+}
+
+// AllowsPort says whether the policy lets a service have a port.
+func (w *World) AllowsPort(port uint16) bool {
+	return w == nil || len(w.Policy.Ports) == 0 ||
+		slices.ContainsFunc(w.Policy.Ports, func(r PortRange) bool { return r.First <= port && port <= r.Last })
 }
 
 // Local says whether an address is this machine, its link, or where clouds serve the credentials of a machine: what no
@@ -98,4 +111,12 @@ func embedded(ip netip.Addr) netip.Addr {
 		return ip
 	}
 	return netip.AddrFrom4([4]byte(b[at : at+4]))
+}
+
+func deref[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
 }
