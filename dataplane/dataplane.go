@@ -82,6 +82,8 @@ type DataPlane struct {
 	ready    atomic.Bool
 	stopping atomic.Bool
 	stop     context.CancelFunc // of what runs in the background
+	calls    context.Context    // of the exchanges of the proxy's own
+	hangUp   context.CancelFunc // ends them
 	running  sync.WaitGroup
 }
 
@@ -120,6 +122,7 @@ func New(o Options) *DataPlane {
 	o.Metrics.SetBreakers(d.eachBreaker)
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
+	d.calls, d.hangUp = context.WithCancel(context.Background())
 	d.running.Go(func() { d.sweeper.Run(ctx) })
 	d.running.Go(func() { d.clusters.Run(ctx) })
 	d.expiries = newExpiries(o.Log)
@@ -213,6 +216,7 @@ func (d *DataPlane) Close() {
 	expired, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = d.Drain(expired)
+	d.hangUp()
 	d.names.close()
 	d.checker.Close()
 	d.mu.Lock()

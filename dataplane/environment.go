@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
 )
 
@@ -86,7 +88,10 @@ func (d *DataPlane) send(cluster string, x *exchange.Exchange, timeout time.Dura
 		return &exchange.Failure{Reason: exchange.NoEndpoints, Err: fmt.Errorf("there is no cluster %q", cluster)}
 	}
 	if x.Downstream == nil {
-		x.Downstream = nobody{}
+		x.Downstream = &caller{ctx: d.calls}
+	}
+	if c, ok := x.Downstream.(*caller); ok {
+		defer context.AfterFunc(c.ctx, c.wake)()
 	}
 	deadline := exchange.Now() + exchange.Nanos(timeout)
 	var tried upstream.Choice
@@ -104,6 +109,9 @@ func (d *DataPlane) send(cluster string, x *exchange.Exchange, timeout time.Dura
 		if !errors.As(err, &failure) {
 			failure = &exchange.Failure{Reason: exchange.UpstreamReset, Sent: true, Err: err}
 		}
+		if d.calls.Err() != nil { // it is not the endpoint that has failed
+			return failure
+		}
 		endpoint.Report(0, failure)
 		if n == sendTries || failure.Sent || failure.BodyRead || exchange.Now() >= deadline {
 			return failure
@@ -113,14 +121,32 @@ func (d *DataPlane) send(cluster string, x *exchange.Exchange, timeout time.Dura
 	}
 }
 
-// nobody is the client of an exchange that the proxy itself asks for.
-type nobody struct{}
+// A caller is the client of an exchange that the proxy itself asks for. It is gone when its context ends.
+type caller struct {
+	ctx     context.Context
+	waiting atomic.Pointer[wire.Timer]
+}
 
 // Interim implements exchange.Downstream.
-func (nobody) Interim(*exchange.Exchange, int, *exchange.Header) error { return nil }
+func (*caller) Interim(*exchange.Exchange, int, *exchange.Header) error { return nil }
 
 // Respond implements exchange.Downstream.
-func (nobody) Respond(*exchange.Exchange) error { return nil }
+func (*caller) Respond(*exchange.Exchange) error { return nil }
+
+// Attach implements wire.Client.
+func (c *caller) Attach(t *wire.Timer) { c.waiting.Store(t) }
+
+// Aborted implements wire.Client.
+func (c *caller) Aborted() bool { return c.ctx.Err() != nil }
+
+// Context is what the endpoint's connection is opened with.
+func (c *caller) Context() context.Context { return c.ctx }
+
+func (c *caller) wake() {
+	if t := c.waiting.Load(); t != nil {
+		t.Owner.Wake() // one that carries another exchange by now takes no notice
+	}
+}
 
 // newFetch returns the client that filters fetch URLs with. Redirections stay on the host that the user has named: what
 // else there is in a network is not a stranger's to choose.

@@ -110,3 +110,38 @@ func TestSendAsksAnEndpoint(t *testing.T) {
 		t.Errorf("no cluster: %v", err)
 	}
 }
+
+// TestCloseHangsUp: who ends waits for no answer to what the proxy itself asks.
+func TestCloseHangsUp(t *testing.T) {
+	asked := make(chan struct{})
+	origin := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-r.Context().Done()
+	}))
+	defer origin.Close()
+	p := newPlane(t)
+	s := &snapshot.Snapshot{Limits: snapshot.Limits{HeaderTimeout: time.Second, DrainTimeout: time.Second}, Clusters: []*snapshot.Cluster{{
+		ID: "c", Health: snapshot.HealthCheck{Type: snapshot.CheckDisabled},
+		Endpoints: []snapshot.Endpoint{{Addr: netip.MustParseAddrPort(origin.Listener.Addr().String()), Weight: 1}},
+	}}}
+	if err := p.Apply(context.Background(), s); err != nil {
+		t.Fatal(err)
+	}
+	result := make(chan error, 1)
+	go func() {
+		x := &exchange.Exchange{}
+		x.Request.Method, x.Request.MethodName, x.Request.Protocol = exchange.GET, []byte("GET"), exchange.HTTP11
+		x.Request.Host, x.Request.Path = []byte("shadow.example"), []byte("/")
+		result <- p.send("c", x, time.Hour)
+	}()
+	<-asked
+	p.Close()
+	select {
+	case err := <-result:
+		if err == nil {
+			t.Error("there is an answer")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it still waits")
+	}
+}

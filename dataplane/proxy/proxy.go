@@ -35,6 +35,11 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 	var choice group.Choice
 	defer choice.Release()
 	passed := 0
+	defer func() { // behind a panic too: what filters hold of an exchange would be lost with it
+		for _, f := range route.Filters[:passed] {
+			f.Done(x)
+		}
+	}()
 	for _, f := range route.Filters {
 		passed++
 		if f.Request(x) == filter.Respond {
@@ -49,9 +54,6 @@ func (p *Proxy) Serve(x *exchange.Exchange) {
 		f.Response(x)
 	}
 	p.respond(x, route, c, &in)
-	for _, f := range route.Filters[:passed] {
-		f.Done(x)
-	}
 }
 
 // Refuse implements exchange.Handler.
@@ -72,18 +74,23 @@ func (p *Proxy) respond(x *exchange.Exchange, route *router.Route, c *Configurat
 	switch x.Response.Status {
 	case statusClientGone: // nobody is there to answer
 	case 101:
-		p.metrics.ActiveRequests.Dec()
-		p.metrics.OpenTunnels.Inc()
 		if in != nil {
 			in.end()
 		}
-		p.passOn(x)
-		p.metrics.OpenTunnels.Dec()
-		p.metrics.ActiveRequests.Inc()
+		p.tunnel(x)
 	default:
 		p.passOn(x)
 	}
 	p.record(x, route, c)
+}
+
+// tunnel carries what follows 101, which is no request any more.
+func (p *Proxy) tunnel(x *exchange.Exchange) {
+	p.metrics.ActiveRequests.Dec()
+	defer p.metrics.ActiveRequests.Inc()
+	p.metrics.OpenTunnels.Inc()
+	defer p.metrics.OpenTunnels.Dec()
+	p.passOn(x)
 }
 
 // passOn gives the response to the client's side, and the endpoint's connection back.

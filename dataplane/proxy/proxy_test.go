@@ -363,9 +363,16 @@ type spy struct {
 	name    string
 	calls   *[]string
 	respond bool
+	panics  string // in which call
 }
 
-func (s *spy) note(what string) { *s.calls = append(*s.calls, s.name+" "+what) }
+func (s *spy) note(what string) {
+	*s.calls = append(*s.calls, s.name+" "+what)
+	if what == s.panics {
+		panic("on purpose")
+	}
+}
+
 func (s *spy) Request(x *exchange.Exchange) filter.Verdict {
 	s.note("request")
 	if s.respond {
@@ -392,6 +399,34 @@ func TestFilters(t *testing.T) {
 		}
 		if !slices.Equal(calls, want) || d.status != status {
 			t.Errorf("responds %t: %d, %q; want %d, %q", responds, d.status, calls, status, want)
+		}
+	}
+}
+
+// A filter that panics keeps nobody from giving back what he holds.
+func TestFiltersAreDoneBehindAPanic(t *testing.T) {
+	for where, want := range map[string][]string{
+		"request":  {"a request", "b request", "b done", "a done"},
+		"response": {"a request", "b request", "a attempt", "b attempt", "a response", "b response", "b done", "a done"},
+	} {
+		var calls []string
+		r := newRig(t, refuse, nil, []filter.Filter{
+			&spy{name: "a", calls: &calls}, &spy{name: "b", calls: &calls, panics: where}, &spy{name: "c", calls: &calls},
+		}, "127.0.0.1:1")
+		x, _ := newExchange("192.0.2.1")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: the panic is not passed on", where)
+				}
+			}()
+			r.p.Serve(x)
+		}()
+		calls = slices.DeleteFunc(calls, func(call string) bool { return strings.HasPrefix(call, "c ") })
+		slices.Sort(calls)
+		slices.Sort(want)
+		if !slices.Equal(calls, want) {
+			t.Errorf("%s: %q, want %q", where, calls, want)
 		}
 	}
 }

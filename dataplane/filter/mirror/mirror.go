@@ -59,7 +59,8 @@ type mirror struct {
 	Config
 	env  filter.Env
 	busy atomic.Int32
-	free sync.Pool // of duplicates: their fields would be allocated anew for each
+	away sync.WaitGroup // copies
+	free sync.Pool      // of duplicates: their fields would be allocated anew for each
 }
 
 // The results that are counted.
@@ -141,15 +142,17 @@ func (f *mirror) reserve() bool {
 	return true
 }
 
-// send sends a copy of the request. Close does not wait for it: it would be an exchange of a client that waits, and the
-// time-out ends it soon.
+// Close implements filter.Filter. Nobody waits for it but who ends the process, and then Send ends at once.
+func (f *mirror) Close() { f.away.Wait() }
+
+// send sends a copy of the request.
 func (f *mirror) send(x *exchange.Exchange, body []byte) {
 	d, ok := f.free.Get().(*duplicate)
 	if !ok {
 		d = &duplicate{}
 	}
 	d.of(x, body)
-	go f.run(d)
+	f.away.Go(func() { f.run(d) })
 }
 
 func (f *mirror) run(d *duplicate) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -316,8 +317,22 @@ func TestBound(t *testing.T) {
 	if len(s.results) != 4 || s.result() != dropped {
 		t.Errorf("%d were dropped", len(s.results))
 	}
-	f.Close() // returns at once
+	closed := make(chan struct{})
+	go func() {
+		f.Close()
+		close(closed)
+	}()
+	runtime.Gosched()
+	select {
+	case <-closed:
+		t.Error("Close has not waited for the copies")
+	default:
+	}
 	close(s.hold)
+	<-closed
+	if n := f.busy.Load(); n != 0 {
+		t.Errorf("%d copies are under way behind Close", n)
+	}
 	counted := map[string]int{}
 	for range maxCopies + 3 {
 		counted[s.result()]++

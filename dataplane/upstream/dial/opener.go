@@ -69,6 +69,9 @@ func (o *Opener) OpenFor(
 		}
 	}
 	ctx := context.Background()
+	if caller, ok := x.Downstream.(interface{ Context() context.Context }); ok { // the proxy itself, which may want to end
+		ctx = caller.Context()
+	}
 	if limit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
