@@ -46,6 +46,7 @@ func TestRights(t *testing.T) {
 	}
 	served := func(kind, namespace string, secrets bool) []string {
 		lines := []string{
+			" | configmaps |  | get,list,watch",
 			" | services |  | get,list,watch",
 			"discovery.k8s.io | endpointslices |  | get,list,watch",
 			"events.k8s.io | events |  | create,patch",
