@@ -3,6 +3,7 @@ package validation
 import (
 	"encoding/json"
 	"net/url"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -95,7 +96,12 @@ func checkForward(path *field.Path, f *v1alpha1.ForwardAuth, from v1alpha1.Origi
 	if f.Backend != nil {
 		errs = append(errs, checkOneBackend(path.Child("backend"), f.Backend, from)...)
 	}
-	if detail := syntax.CheckTarget(deref(f.Path)); detail != "" {
+	target, query, _ := strings.Cut(deref(f.Path), "?")
+	detail := syntax.CheckTarget(target)
+	if detail == "" { // a query has the same characters, and question marks
+		detail = syntax.CheckTarget("/" + strings.ReplaceAll(query, "?", "/"))
+	}
+	if detail != "" {
 		errs = append(errs, invalid(path.Child("path"), deref(f.Path), detail))
 	}
 	errs = append(errs, checkHeaderNames(path.Child("requestHeaders"), f.RequestHeaders)...)

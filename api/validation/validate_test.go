@@ -194,6 +194,26 @@ func TestServiceSentences(t *testing.T) {
 	}
 }
 
+// The path of forward auth may have a query, which is sent with it.
+func TestForwardAuthPath(t *testing.T) {
+	for path, fine := range map[string]bool{
+		"/auth": true, "/oauth2/auth?allowed_groups=a,b%20c&x=/?": true, "/auth?": true,
+		"auth": false, "?x=1": false, "/a b": false, "/auth?x=a b": false, "/auth?x#y": false, "/auth?x=%zz": false, "/auth?ä": false, "/auth?x\r\n": false,
+	} {
+		s := good()
+		s.Auth = &v1alpha1.Auth{Forward: &v1alpha1.ForwardAuth{Backend: &v1alpha1.Backend{Address: "10.0.0.2:80"}, Path: &path}}
+		var errs []string
+		for _, e := range sentences(Service(s, nil, v1alpha1.FromFile)) {
+			if strings.HasPrefix(e, "auth.forward.path") {
+				errs = append(errs, e)
+			}
+		}
+		if (len(errs) == 0) != fine {
+			t.Errorf("%q: %q", path, errs)
+		}
+	}
+}
+
 func TestPortZeroIsForFiles(t *testing.T) {
 	s := good()
 	s.BindAddress = "127.0.0.1:0"

@@ -63,7 +63,7 @@ func TestForwardAuth(t *testing.T) {
     auth:
       forward:
         backend: {address: '`+service+`'}
-        path: /oauth2/auth
+        path: '/oauth2/auth?group=a&group=b'
         timeout_ms: 500
         request_headers: [X-Token]
         response_headers: [X-User, X-Groups]
@@ -100,7 +100,7 @@ func TestForwardAuth(t *testing.T) {
 		if from := q.Header.Get("X-Forwarded-For"); from == "" || from != e.Header.Get("X-Forwarded-For") {
 			t.Errorf("the service was told X-Forwarded-For: %q, the origin %q", from, e.Header.Get("X-Forwarded-For"))
 		}
-		if q.Method != http.MethodGet || q.RequestURI != "/oauth2/auth" || q.Host != service || q.ContentLength != 0 {
+		if q.Method != http.MethodGet || q.RequestURI != "/oauth2/auth?group=a&group=b" || q.Host != service || q.ContentLength != 0 {
 			t.Errorf("the service was asked %s %s of %s, %d bytes", q.Method, q.RequestURI, q.Host, q.ContentLength)
 		}
 
