@@ -19,6 +19,7 @@ func TestHosts(t *testing.T) {
 		{"*.x.example", "one", ""},
 		{"*.example", "two", "*.y.example"},
 		{"a.b.y.example", "two", "*.y.example"},
+		{"a.b.y.example", "one", ""},
 		{"y.example", "two", ""},
 		{"xy.example", "two", ""},
 	} {
