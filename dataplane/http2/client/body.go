@@ -16,11 +16,12 @@ type responseBody struct {
 	chunk  *chunks.Chunk // that is being read
 	rest   []byte        // of it
 	credit int           // bytes that were read, and that the endpoint was not allowed to send anew yet
+	due    int           // how many of them are worth a frame
 	over   bool          // it has ended, and the trailer is filled in
 	err    error
 }
 
-func (b *responseBody) reset() { b.credit, b.over, b.err = 0, false, nil }
+func (b *responseBody) reset() { b.credit, b.due, b.over, b.err = 0, firstWindow/2, false, nil }
 
 // drop gives the memory back.
 func (b *responseBody) drop() {
@@ -62,12 +63,12 @@ func (b *responseBody) Skip(n int) {
 	if len(b.rest) == 0 {
 		b.drop()
 	}
-	if b.credit += n; b.credit >= streamWindow/2 {
+	if b.credit += n; b.credit >= b.due {
 		b.allow()
 	}
 }
 
-// allow lets the endpoint send as much as was read.
+// allow lets the endpoint send as much as was read, and, where there is room for it, more at a time than at first.
 func (b *responseBody) allow() {
 	s := b.s
 	c := s.c
@@ -76,6 +77,11 @@ func (b *responseBody) allow() {
 	s.padding = 0
 	if s.open && !s.ended {
 		s.recv += n
+		if !s.grown && c.grown < maxGrown {
+			s.grown, b.due = true, streamWindow/2
+			c.grown++
+			n += streamWindow - firstWindow
+		}
 		c.out.End(output.AppendWindowUpdate(c.out.Begin(), s.id, n))
 	}
 	c.mu.Unlock()

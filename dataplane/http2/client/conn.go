@@ -26,6 +26,11 @@ const (
 	// streamWindow is how much of one response may lie here unread: that many bytes in each round trip to the endpoint. It is
 	// the protocol's default, which holds before an endpoint has read any settings.
 	streamWindow = 64<<10 - 1
+	// firstWindow is how much of a response may come before any of it was read, so that clients that read nothing cost little.
+	firstWindow = 16 << 10
+	// maxGrown is how many streams of a connection have all of streamWindow: clients that read a little, and then no more,
+	// do not cost it on every stream.
+	maxGrown = 16
 	// connWindow is how much may be on its way on a connection. It is given back as it arrives, so that a client that does not
 	// read holds up no other.
 	connWindow = 1 << 20
@@ -98,6 +103,7 @@ type Conn struct {
 	window   int // what may be sent on the connection
 	initial  int // what may be sent on a new stream
 	recv     int // what the endpoint may send
+	grown    int // streams that may send all of streamWindow
 	settled  bool
 	ready    chan struct{}  // closed when it is settled, or dead
 	extended bool           // extended CONNECT is allowed
@@ -142,6 +148,7 @@ func (c *Conn) appendPreface(b []byte) []byte {
 	b = append(b, http2.ClientPreface...)
 	settings := [...]http2.Setting{
 		{ID: http2.SettingEnablePush, Val: 0},
+		{ID: http2.SettingInitialWindowSize, Val: firstWindow},
 		{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.options.Limits.WithDefaults().Bytes)},
 	}
 	b = output.AppendFrame(b, 6*len(settings), http2.FrameSettings, 0, 0)

@@ -60,9 +60,10 @@ type stream struct {
 	length   int64 // that was announced; -1: none
 	received int64
 	unread   chunks.Queue
-	recv     int // what the endpoint may send
-	padding  int // that came with what may be sent
-	window   int // what may be sent
+	recv     int  // what the endpoint may send; at first it need not have read firstWindow yet, and has the default
+	grown    bool // it counts in c.grown
+	padding  int  // that came with what may be sent
+	window   int  // what may be sent
 }
 
 // take returns a stream for an exchange.
@@ -99,6 +100,10 @@ func (s *stream) recycle() {
 	s.answered, s.ended, s.sent, s.bodiless, s.blocked = false, false, false, false, false
 	s.interims, s.received, s.length, s.padding = 0, 0, -1, 0
 	s.trailed = false
+	if s.grown {
+		s.grown = false
+		c.grown--
+	}
 	s.response.Header.Reset(nil)
 	if s.head.Memory() > maxKept {
 		s.head = &wire.Fields{}
