@@ -14,6 +14,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
 // place is a position in a file. Lines and columns count from 1.
@@ -270,6 +271,9 @@ func (d *decoder) value(n ast.Node, at place, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if d.resolve(n, at, path) == nil {
+			if guards(v.Type().Elem()) {
+				d.fail(at, path, "must not be empty: leave it out if everybody may come")
+			}
 			return
 		}
 		into := reflect.New(v.Type().Elem())
@@ -290,6 +294,15 @@ func (d *decoder) value(n ast.Node, at place, v reflect.Value, path string) {
 	default:
 		d.scalar(d.resolve(n, at, path), at, v, path)
 	}
+}
+
+// guards reports whether a setting keeps somebody out: one whose lines somebody has lost must not let everybody in.
+func guards(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[v1alpha1.Auth](), reflect.TypeFor[v1alpha1.Access](), reflect.TypeFor[v1alpha1.ClientAuth]():
+		return true
+	}
+	return false
 }
 
 func (d *decoder) list(n ast.Node, at place, v reflect.Value, path string) {

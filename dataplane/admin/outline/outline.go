@@ -37,7 +37,8 @@ const selfSigned = "self-signed"
 // maxDepth is deeper than any snapshot is.
 const maxDepth = 24
 
-// tag is the key of the struct tag that says how a field is shown: "secret", "show", or "-" for not at all.
+// tag is the key of the struct tag that says how a field is shown: "secret", "show", "url" for a URL or a path whose query
+// may be a secret, or "-" for not at all.
 const tag = "outline"
 
 // Of writes a snapshot down, without its hash. Texts below a field of the snapshot that is tagged `outline:"secret"`, keys
@@ -59,6 +60,7 @@ const (
 	byType mode = iota // those of the snapshot's own types are, others are not
 	shown
 	secret
+	address // up to its query
 )
 
 type walker struct{ salt []byte }
@@ -126,6 +128,8 @@ func (w walker) fields(v reflect.Value, m mode, depth int) (parts []Part) {
 			of = secret
 		case "show":
 			of = shown
+		case "url":
+			of = address
 		default:
 			if m == byType && !own {
 				of = secret
@@ -307,6 +311,9 @@ func number[T int64 | uint64](n T) string {
 func (w walker) hide(text string, m mode) string {
 	if m == secret && text != "" {
 		return Digest(w.salt, []byte(text))
+	}
+	if before, query, found := strings.Cut(text, "?"); m == address && found {
+		return Public(before, w.salt) + "?" + Digest(w.salt, []byte(query))
 	}
 	return Public(text, w.salt)
 }

@@ -24,6 +24,7 @@ type limit struct {
 	Owner    string `outline:"-"`
 	Password string
 	Name     string `outline:"show"`
+	URL      string `outline:"url"`
 	Keys     map[string]string
 	Requests int
 	Pairs    []pair `outline:"show"`
@@ -54,7 +55,7 @@ func fill(v reflect.Value, path string, leaf func(path string, v reflect.Value))
 		leaf(path, v)
 		return
 	case *filter.Config:
-		*x = limit{Owner: "o", Password: "password-of-a-filter", Name: "n", Keys: map[string]string{"key-of-a-filter": "x"}, Requests: 1, Pairs: []pair{{"left-of-a-filter", "right-of-a-filter"}}}
+		*x = limit{Owner: "o", Password: "password-of-a-filter", Name: "n", URL: "http://user:pass-of-a-url@keys.example/set?query-of-a-url", Keys: map[string]string{"key-of-a-filter": "x"}, Requests: 1, Pairs: []pair{{"left-of-a-filter", "right-of-a-filter"}}}
 		leaf(path, v)
 		return
 	}
@@ -118,7 +119,7 @@ func TestEveryFieldIsSeen(t *testing.T) {
 
 func TestSecrets(t *testing.T) {
 	s := new(snapshot.Snapshot)
-	secrets := []string{"right-of-a-filter", "password-of-a-filter", "key-of-a-filter"}
+	secrets := []string{"query-of-a-url", "pass-of-a-url", "right-of-a-filter", "password-of-a-filter", "key-of-a-filter"}
 	fill(reflect.ValueOf(s).Elem(), "", func(path string, v reflect.Value) {
 		if v.Kind() == reflect.String && (strings.HasSuffix(path, ".Value") || strings.Contains(path, "Secret") || strings.Contains(path, "Password")) {
 			secrets = append(secrets, v.String())
@@ -141,7 +142,7 @@ func TestSecrets(t *testing.T) {
 			t.Errorf("%q is shown", secret)
 		}
 	}
-	for _, shown := range []string{"left-of-a-filter", "Authorization", "X-Debug", "www.example.com", `"/x"`, "2 redirect", "redis:6379/0"} {
+	for _, shown := range []string{"left-of-a-filter", "@keys.example/set?(secret ", "Authorization", "X-Debug", "www.example.com", `"/x"`, "2 redirect", "redis:6379/0"} {
 		if !strings.Contains(string(text), shown) {
 			t.Errorf("%q is not shown in %s", shown, text)
 		}

@@ -14,7 +14,7 @@ type Config struct {
 	Owner    string        `outline:"-"`    // the service, or the service and the route
 	Cluster  string        `outline:"show"` // that is asked
 	Host     string        `outline:"show"` // that it is asked as
-	Path     string        `outline:"show"` // that it is asked for, perhaps with a query
+	Path     string        `outline:"url"`  // that it is asked for, perhaps with a query
 	Timeout  time.Duration // for its answer
 	Request  []string      `outline:"show"` // fields of the request that it gets, beside the usual ones
 	Response []string      `outline:"show"` // fields of its answer that the endpoint gets

@@ -22,7 +22,7 @@ type Provider struct {
 	Name       string        `outline:"show"`
 	Issuer     string        `outline:"show"` // that the claim iss must name
 	Audiences  []string      `outline:"show"` // one of which the claim aud must name; empty: any
-	URL        string        `outline:"show"` // of a JWK Set
+	URL        string        `outline:"url"`  // of a JWK Set
 	Keys       []byte        // a JWK Set
 	Algorithms []string      `outline:"show"` // that signatures may have; empty: all that are known
 	Required   []Requirement `outline:"show"`
