@@ -22,7 +22,8 @@ import (
 // calls is gRPC's own test service: all kinds of calls, with metadata both ways.
 type calls struct {
 	pb.UnimplementedTestServiceServer
-	canceled chan struct{}
+	called   chan struct{} // a call that waits has come
+	canceled chan struct{} // and was given up
 }
 
 // echoed passes the metadata of a call back, in front of the messages and behind them.
@@ -39,6 +40,7 @@ func (c *calls) UnaryCall(ctx context.Context, r *pb.SimpleRequest) (*pb.SimpleR
 		return nil, status.Error(codes.Code(s.GetCode()), s.GetMessage())
 	}
 	if r.GetResponseSize() < 0 { // until the client has had enough
+		c.called <- struct{}{}
 		<-ctx.Done()
 		c.canceled <- struct{}{}
 		return nil, ctx.Err()
@@ -98,7 +100,7 @@ func startCalls(t testing.TB) (string, *calls) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &calls{canceled: make(chan struct{}, 1)}
+	c := &calls{called: make(chan struct{}, 1), canceled: make(chan struct{}, 1)}
 	srv := grpc.NewServer()
 	pb.RegisterTestServiceServer(srv, c)
 	done := make(chan struct{})
@@ -240,9 +242,15 @@ func TestGRPCStreaming(t *testing.T) {
 func TestGRPCCancel(t *testing.T) {
 	endpoint, server := startCalls(t)
 	client := through(t, endpoint, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if _, err := client.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: -1}); status.Code(err) != codes.DeadlineExceeded {
+	ctx, cancel := context.WithCancel(within(t)) // with a deadline the endpoint could stop by itself: it is told of that
+	go func() {
+		defer cancel()
+		select {
+		case <-server.called:
+		case <-ctx.Done():
+		}
+	}()
+	if _, err := client.UnaryCall(ctx, &pb.SimpleRequest{ResponseSize: -1}); status.Code(err) != codes.Canceled {
 		t.Errorf("%v", err)
 	}
 	select {
