@@ -246,6 +246,9 @@ func TestCertificateExpiring(t *testing.T) {
 	s.awaitProgrammed(t, "shop")
 	awaitShown(t, s.at(443), "a.example", "old")
 	s.awaitEvent(t, "shop", corev1.EventTypeWarning, "CertificateExpiring", "the certificate of Secret `"+s.ns+"/old` ends at ")
+	// One that the proxy itself shows to endpoints is no other.
+	s.apply(t, proxyService("client", "bindAddress: '${host}:80', upstreamTLS: {certificate: {secretRef: {name: old}}}, backends: [{service: {name: web, port: 80}}]"))
+	s.awaitEvent(t, "client", corev1.EventTypeWarning, "CertificateExpiring", "the certificate of Secret `"+s.ns+"/old` ends at ")
 }
 
 // Where the proxy may read no Secrets it asks for none, and all the rest is served.

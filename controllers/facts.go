@@ -174,10 +174,14 @@ func (c *Controller) tellExpiries() {
 	}
 	for i, o := range s.view.objects {
 		service := &s.view.input.Services[i]
-		if service.Spec.TLSConfig == nil {
-			continue
+		var sources []v1alpha1.CertificateSource
+		if tls := service.Spec.TLSConfig; tls != nil {
+			sources = slices.Clone(tls.Certificates)
 		}
-		for _, source := range service.Spec.TLSConfig.Certificates {
+		if tls := service.Spec.UpstreamTLS; tls != nil && tls.Certificate != nil {
+			sources = append(sources, *tls.Certificate)
+		}
+		for _, source := range sources {
 			if source.SecretRef == nil {
 				continue
 			}
