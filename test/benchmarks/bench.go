@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/load"
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/material"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/origin"
 )
@@ -83,8 +85,8 @@ type Bench struct {
 	proxyCPU   int
 	loadCPU    int
 	h2load     peers.Program
-	secrets    secrets
-	spans      *spanSink
+	secrets    material.Secrets
+	spans      *material.SpanSink
 	// Versions of the contenders and of wrk, by name.
 	versions map[string]string
 }
@@ -104,12 +106,12 @@ func New(ctx context.Context, opt Options) (*Bench, error) {
 
 // Close removes the files of the benchmark.
 func (b *Bench) Close() error {
-	b.spans.close()
+	b.spans.Close()
 	return os.RemoveAll(b.dir)
 }
 
 func (b *Bench) prepare(ctx context.Context) error {
-	if err := os.WriteFile(b.script, wrkScript, 0o600); err != nil {
+	if err := os.WriteFile(b.script, load.WrkScript, 0o600); err != nil {
 		return err
 	}
 	if err := b.chooseCPUs(); err != nil {
@@ -141,10 +143,10 @@ func (b *Bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if b.secrets, err = newSecrets(b.dir); err != nil {
+	if b.secrets, err = material.NewSecrets(b.dir); err != nil {
 		return err
 	}
-	if b.spans, err = newSpanSink(); err != nil {
+	if b.spans, err = material.NewSpanSink(); err != nil {
 		return err
 	}
 	for _, name := range b.opt.Contenders {
@@ -317,7 +319,7 @@ func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Durat
 	if err != nil {
 		return Sample{}, err
 	}
-	if err := l.check(origin.Size(row.Path)); err != nil {
+	if err := l.Check(origin.Size(row.Path)); err != nil {
 		return Sample{}, fmt.Errorf("%s: %w", c.name, err)
 	}
 	if c.log != nil {
@@ -336,7 +338,7 @@ func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Durat
 	}
 	return Sample{
 		CPU:      float64((after - before).Nanoseconds()) / 1e3 / float64(l.Requests),
-		RPS:      l.rps(),
+		RPS:      l.RPS(),
 		P50:      time.Duration(l.P50US) * time.Microsecond,
 		P99:      time.Duration(l.P99US) * time.Microsecond,
 		Resident: resident,

@@ -75,7 +75,7 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 	c := &contender{name: name, stop: func() error { return nil }}
 	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != "", HTTP2: row.Streams > 0, GRPC: row.GRPC}
 	if row.TLS {
-		set.Pair, set.Cert, set.Key = b.secrets.pair, b.secrets.cert, b.secrets.key
+		set.Pair, set.Cert, set.Key = b.secrets.Pair, b.secrets.Cert, b.secrets.Key
 	}
 	if err := b.feature(name, &set); err != nil {
 		return nil, err

@@ -19,11 +19,11 @@ func features() []feature {
 	return []feature{
 		{name: "routes", title: "1,000 routes", routes: fixed(manyRoutes(500)), services: fixed(manyRoutesElsewhere(500))},
 		{name: "jwt", title: "JWT, cached", service: func(b *Bench) string {
-			return "auth: {jwt: [{name: bench, issuer: https://id.example, jwks: '" + b.secrets.jwks + "'}]}"
+			return "auth: {jwt: [{name: bench, issuer: https://id.example, jwks: '" + b.secrets.JWKS + "'}]}"
 		}},
 		{name: "limit", title: "rate limit by client address", service: fixed("rate_limits: [{name: bench, key: ClientIP, requests: 1000000000}]")},
 		{name: "tracing", title: "tracing of 10 %", globals: func(b *Bench) string {
-			return "tracing: {otlp_endpoint: 'http://" + b.spans.addr + "/v1/traces', sample_percent: 10}"
+			return "tracing: {otlp_endpoint: 'http://" + b.spans.Addr + "/v1/traces', sample_percent: 10}"
 		}},
 		{name: "access", title: "access lists", service: fixed("access: {allow: [0.0.0.0/0], deny: [203.0.113.0/24]}")},
 		{name: "headers", title: "three header fields set", routes: fixed(
@@ -33,7 +33,7 @@ func features() []feature {
 		{name: "sticky", title: "sticky cookie", service: fixed("load_balancing: {sticky: {}}")},
 		{name: "hash", title: "consistent hash", service: fixed("load_balancing: {algorithm: ConsistentHash, hash_on: {type: Path}}")},
 		{name: "signing", title: "signed requests (HMAC-SHA256)", service: func(b *Bench) string {
-			return "request_signing: {algorithm: HMACSHA256, key_id: bench, key_ref: {file: '" + b.secrets.key + "'}}"
+			return "request_signing: {algorithm: HMACSHA256, key_id: bench, key_ref: {file: '" + b.secrets.Key + "'}}"
 		}},
 		{name: "security", title: "security headers", routes: fixed("- {name: security, filters: [{security_headers: {}}]}")},
 	}

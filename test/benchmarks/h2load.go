@@ -2,13 +2,12 @@ package benchmarks
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/load"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/origin"
 )
@@ -25,38 +24,15 @@ func h2loadArgs(message string, row Row, d time.Duration, addr string) []string 
 }
 
 // multiplexed puts the load of a row of HTTP/2 on addr.
-func (b *Bench) multiplexed(ctx context.Context, row Row, d time.Duration, addr string) (load, error) {
+func (b *Bench) multiplexed(ctx context.Context, row Row, d time.Duration, addr string) (load.Load, error) {
 	message := filepath.Join(b.dir, "message")
 	if err := os.WriteFile(message, origin.GRPCMessage(), 0o600); err != nil {
-		return load{}, err
+		return load.Load{}, err
 	}
 	d = d.Round(time.Second)
 	out, err := peers.Run(ctx, b.h2load, b.loadCPU, h2loadArgs(message, row, d, addr)...)
 	if err != nil {
-		return load{}, err
+		return load.Load{}, err
 	}
-	return parseH2load(out, d)
-}
-
-var (
-	h2loadRequests = regexp.MustCompile(`requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout`)
-	h2loadStatus   = regexp.MustCompile(`status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx`)
-	h2loadTraffic  = regexp.MustCompile(`traffic: .*\((\d+)\) data`)
-)
-
-// parseH2load reads what h2load prints. It knows no quantiles of the latency.
-func parseH2load(out string, d time.Duration) (load, error) {
-	requests, status, traffic := h2loadRequests.FindStringSubmatch(out), h2loadStatus.FindStringSubmatch(out), h2loadTraffic.FindStringSubmatch(out)
-	if requests == nil || status == nil || traffic == nil {
-		return load{}, fmt.Errorf("h2load printed no summary: %q", out)
-	}
-	number := func(s string) int64 {
-		n, _ := strconv.ParseInt(s, 10, 64) // digits
-		return n
-	}
-	return load{
-		Requests: number(requests[1]), DurationUS: d.Microseconds(), Bytes: number(traffic[1]),
-		Read: number(requests[2]) + number(requests[3]), Timeout: number(requests[4]),
-		Status: number(status[2]) + number(status[3]) + number(status[4]),
-	}, nil
+	return load.ParseH2load(out, d)
 }

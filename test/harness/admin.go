@@ -123,14 +123,14 @@ type Endpoint struct {
 	Requests            uint64     `json:"requests"`
 }
 
-// Endpoints are those of a service, ordered by cluster and address.
+// Endpoints are those of a service, whatever its namespace, ordered by cluster and address.
 func (p *Proxy) Endpoints(t testing.TB, service string) []Endpoint {
 	t.Helper()
 	var answer struct{ Endpoints []Endpoint }
 	p.AdminJSON(t, "/api/v1/endpoints", &answer)
 	var found []Endpoint
 	for _, e := range answer.Endpoints {
-		if e.Service == service {
+		if e.Service == service || strings.HasSuffix(e.Service, "/"+service) {
 			found = append(found, e)
 		}
 	}

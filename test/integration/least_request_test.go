@@ -57,6 +57,18 @@ func next[T any](t *testing.T, values <-chan T) T {
 	}
 }
 
+// running waits until so many requests run at the endpoints: one is over there a moment after its client has the answer.
+func running(t *testing.T, c *matrix.Cell, want int64) {
+	t.Helper()
+	harness.Eventually(t, "the requests before are over", func() bool {
+		var n int64
+		for _, e := range c.Proxy.Endpoints(t, "shop") {
+			n += e.InFlight
+		}
+		return n == want
+	})
+}
+
 // Of two endpoints the less busy one gets every request, measured by weight.
 func TestLeastRequest(t *testing.T) {
 	t.Parallel()
@@ -75,10 +87,12 @@ func TestLeastRequest(t *testing.T) {
 		c.Serve(t, service(1))
 		busy := hold(t, c, entered, done)
 		for range 20 {
+			running(t, c, 1)
 			if at := origin(t, c, "/"); at == busy {
 				t.Fatalf("%s is busy, and gets a request", at)
 			}
 		}
+		running(t, c, 1)
 		if other := hold(t, c, entered, done); other == busy {
 			t.Fatalf("%s is busy, and gets another one", busy)
 		}

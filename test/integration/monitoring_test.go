@@ -87,13 +87,13 @@ services:
     bind_address: '127.0.0.1:0'
     upstreams: ['${origin}']
     circuit_breaker: {error_percent: 50}
-    health_check: {passive: {consecutive_errors: 1}}
+    health_check: {passive: {}}
     retry: {attempts: 2}
     rate_limits: [{name: all, requests: 1, period_secs: 3600}]
   - name: down
     bind_address: '127.0.0.2:0'
     upstreams: ['127.0.0.1:1']
-    health_check: {type: Disabled, passive: {consecutive_errors: 1}}
+    health_check: {type: Disabled, passive: {consecutive_errors: 1, max_ejection_percent: 100}}
   - name: secure
     bind_address: '127.0.0.3:0'
     hosts: [secure.example]

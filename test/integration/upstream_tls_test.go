@@ -174,7 +174,7 @@ func TestEndpointsThatAreNotTrusted(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			origin := startSecure(t, c.config, http.HandlerFunc(seen))
-			s := front(t, "127.0.0.1:9", fmt.Sprintf("backends: [{address: '%s', protocol: %s}], retry: {attempts: 1}, upstream_tls: {%s}, routes: [{name: r, backends: [{address: '%s', protocol: %s}]}]",
+			s := front(t, "127.0.0.1:9", fmt.Sprintf("backends: [{address: '%s', protocol: %s}], retry: {attempts: 1}, timeouts: {connect_ms: 20000}, upstream_tls: {%s}, routes: [{name: r, backends: [{address: '%s', protocol: %s}]}]",
 				origin.addr, c.protocol, c.tls, origin.addr, c.protocol), "")
 			r := s.dial(t).Do(t, request("GET", "/"))
 			if r.StatusCode != http.StatusBadGateway || !strings.Contains(r.Text, `"reason":"upstream_tls"`) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -74,6 +75,31 @@ func (p *ControlPlane) PauseAPIServer(t testing.TB) {
 		}
 	})
 	p.signalAPIServer(t, syscall.SIGSTOP)
+	pid, err := launchedPID(p.dir, "kube-apiserver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, Patience, func() error { // on a busy machine the signal takes its time to reach every thread
+		return stopped(pid)
+	})
+}
+
+// stopped says why a process cannot be taken for stopped.
+func stopped(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		return fmt.Errorf("process %d has no threads: %w", pid, err)
+	}
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if err != nil {
+			return err
+		}
+		if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("thread %s runs", thread)
+		}
+	}
+	return nil
 }
 
 // ResumeAPIServer lets a paused kube-apiserver go on.

@@ -1,4 +1,4 @@
-package benchmarks
+package material
 
 import (
 	"crypto/ecdsa"
@@ -20,14 +20,15 @@ import (
 	"time"
 )
 
-// secrets are what clients and proxies need for TLS and tokens. They are worth nothing.
-type secrets struct {
-	cert, key, pair string // files
-	jwks, token     string
+// Secrets are what clients and proxies need for TLS and tokens. They are worth nothing.
+type Secrets struct {
+	Cert, Key, Pair string // files
+	JWKS, Token     string
 }
 
-func newSecrets(dir string) (secrets, error) {
-	s := secrets{cert: filepath.Join(dir, "tls.crt"), key: filepath.Join(dir, "tls.key"), pair: filepath.Join(dir, "tls.pem")}
+// NewSecrets makes them, with their files in dir.
+func NewSecrets(dir string) (Secrets, error) {
+	s := Secrets{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.Key"), Pair: filepath.Join(dir, "tls.pem")}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return s, err
@@ -46,8 +47,8 @@ func newSecrets(dir string) (secrets, error) {
 	}
 	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	s.jwks, s.token, err = newToken()
-	return s, errors.Join(err, os.WriteFile(s.cert, chain, 0o600), os.WriteFile(s.key, key, 0o600), os.WriteFile(s.pair, append(chain, key...), 0o600))
+	s.JWKS, s.Token, err = newToken()
+	return s, errors.Join(err, os.WriteFile(s.Cert, chain, 0o600), os.WriteFile(s.Key, key, 0o600), os.WriteFile(s.Pair, append(chain, key...), 0o600))
 }
 
 // newToken makes a key set with one key, and a token that it has signed.
@@ -63,19 +64,20 @@ func newToken() (jwks, token string, err error) {
 	return jwks, signed + "." + text(ed25519.Sign(private, []byte(signed))), nil
 }
 
-// A spanSink is a collector of spans that throws them away.
-type spanSink struct {
-	addr   string
+// A SpanSink is a collector of spans that throws them away.
+type SpanSink struct {
+	Addr   string
 	server *http.Server
 	done   chan struct{}
 }
 
-func newSpanSink() (*spanSink, error) {
+// NewSpanSink starts one on the loopback. The caller closes it.
+func NewSpanSink() (*SpanSink, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	s := &spanSink{addr: ln.Addr().String(), done: make(chan struct{})}
+	s := &SpanSink{Addr: ln.Addr().String(), done: make(chan struct{})}
 	s.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/x-protobuf")
@@ -87,8 +89,8 @@ func newSpanSink() (*spanSink, error) {
 	return s, nil
 }
 
-// close may be called for one that was never made.
-func (s *spanSink) close() {
+// Close may be called for one that was never made.
+func (s *SpanSink) Close() {
 	if s != nil {
 		_ = s.server.Close()
 		<-s.done

@@ -1,0 +1,2 @@
+// Package load reads what wrk and h2load report.
+package load
