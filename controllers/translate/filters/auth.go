@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -21,7 +22,11 @@ func (l *list) auth() {
 	a, owner, field := l.Service.Auth, l.service(), "auth"
 	if l.Route != nil && l.Route.Auth != nil {
 		// The endpoints believe the fields that the service's auth fills in, whichever route a request comes by.
-		if fields := identityFields(a); len(fields) > 0 {
+		asked := credentialFields(l.Route.Auth)
+		fields := slices.DeleteFunc(identityFields(a), func(name string) bool {
+			return slices.ContainsFunc(asked, func(other string) bool { return strings.EqualFold(name, other) })
+		})
+		if len(fields) > 0 {
 			l.add(identity.Config{Owner: owner, Fields: fields}, field)
 		}
 		a, owner, field = l.Route.Auth, l.Snapshot.ID(), l.Field+".auth"
@@ -114,6 +119,22 @@ func (l *list) forward(f *v1alpha1.ForwardAuth, owner, field string) {
 		Owner: owner, Cluster: cluster, Host: host, Path: deref(f.Path), Timeout: time.Duration(deref(f.TimeoutMs)) * time.Millisecond,
 		Request: f.RequestHeaders, Response: f.ResponseHeaders,
 	}, field)
+}
+
+// credentialFields are the fields in which clients show who they are to a: it judges what they write there, although another
+// auth may write it too, such as a service that answers with an Authorization for the endpoint.
+func credentialFields(a *v1alpha1.Auth) []string {
+	switch {
+	case deref(a.Mode) == v1alpha1.AuthNone:
+		return nil
+	case a.APIKey != nil:
+		return []string{deref(a.APIKey.Header)}
+	case a.Forward != nil:
+		return append([]string{"Authorization", "Cookie"}, a.Forward.RequestHeaders...)
+	case len(a.JWT) > 0:
+		return []string{"Authorization", "Cookie"}
+	}
+	return []string{"Authorization"}
 }
 
 // identityFields are the fields in which an endpoint is told who asks.

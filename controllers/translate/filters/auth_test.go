@@ -54,6 +54,11 @@ func source(service, route *v1alpha1.Auth) Source {
 
 func ptr[T any](v T) *T { return &v }
 
+// writing is an auth that tells the endpoint something in these fields.
+func writing(fields ...string) *v1alpha1.Auth {
+	return &v1alpha1.Auth{Forward: &v1alpha1.ForwardAuth{Backend: &v1alpha1.Backend{Address: "auth:80"}, ResponseHeaders: fields}}
+}
+
 func basicAuth() *v1alpha1.Auth {
 	return &v1alpha1.Auth{Basic: &v1alpha1.BasicAuth{UsersRef: &v1alpha1.Reference{}, UserHeader: ptr("X-User")}}
 }
@@ -105,6 +110,13 @@ func TestAuth(t *testing.T) {
 		"opted out": {
 			basicAuth(), none, []filter.Config{identity.Config{Owner: "shop/web", Fields: []string{"X-User"}}},
 		},
+		"credentials that the service's auth writes": {writing("authorization", "X-B"), basicAuth(), []filter.Config{
+			identity.Config{Owner: "shop/web", Fields: []string{"X-B"}},
+			basic.Config{Owner: "shop/web/r", Users: []byte(users), Realm: "restricted", Header: "X-User"},
+		}},
+		"they are nobody's where nobody judges them": {writing("Authorization"), none, []filter.Config{
+			identity.Config{Owner: "shop/web", Fields: []string{"Authorization"}},
+		}},
 		"nothing to opt out of": {nil, none, nil},
 		"nobody for the whole":  {none, basicAuth(), []filter.Config{basic.Config{Owner: "shop/web/r", Users: []byte(users), Realm: "restricted", Header: "X-User"}}},
 		"another service": {forwardAuth, nil, []filter.Config{forward.Config{
