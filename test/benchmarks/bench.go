@@ -303,7 +303,7 @@ func (b *Bench) contenders(row Row) []string {
 // measure puts load on a contender once.
 func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Duration) (Sample, error) {
 	if c.log != nil {
-		if err := c.log.reset(); err != nil {
+		if err := c.log.Reset(); err != nil {
 			return Sample{}, err
 		}
 	}
@@ -324,7 +324,7 @@ func (b *Bench) measure(ctx context.Context, row Row, c *contender, d time.Durat
 	}
 	if c.log != nil {
 		// What is written behind the requests' back counts too.
-		if err := c.log.await(ctx, l.Requests, logFlush); err != nil {
+		if err := c.log.Await(ctx, l.Requests, material.LogFlush); err != nil {
 			return Sample{}, err
 		}
 	}

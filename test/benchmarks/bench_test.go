@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,42 +133,6 @@ func TestSplicePicksTheCheaper(t *testing.T) {
 		if got := splice(tc.mode, rows[0]); got != tc.want {
 			t.Errorf("%s in %s: %s, want %s", tc.mode, tc.row, got, tc.want)
 		}
-	}
-}
-
-func TestLogFileCountsLines(t *testing.T) {
-	log, err := newLogFile(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	writer, err := os.OpenFile(log.path, os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = writer.Close() }()
-	lines := func(n int) {
-		t.Helper()
-		if _, err := io.WriteString(writer, strings.Repeat("{}\n", n)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	lines(100)
-	if err := log.await(t.Context(), 100, time.Millisecond); err != nil {
-		t.Error(err)
-	}
-	if err := log.reset(); err != nil {
-		t.Fatal(err)
-	}
-	lines(98)
-	if err := log.await(t.Context(), 100, time.Millisecond); err == nil || !strings.Contains(err.Error(), "98 lines for 100 requests") {
-		t.Errorf("two lines in a hundred are missing: %v", err)
-	}
-	lines(1)
-	if err := log.await(t.Context(), 100, time.Millisecond); err != nil {
-		t.Errorf("one line in a hundred is missing: %v", err)
-	}
-	if err := log.remove(); err != nil {
-		t.Error(err)
 	}
 }
 

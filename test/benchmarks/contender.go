@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/material"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/origin"
 )
@@ -66,7 +67,7 @@ type contender struct {
 	name  string
 	addr  string
 	admin string // of ours
-	log   *logFile
+	log   *material.LogFile
 	stop  func() error
 }
 
@@ -81,12 +82,12 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 		return nil, err
 	}
 	if row.AccessLog {
-		log, err := newLogFile(filepath.Join(b.dir, name+"-access.log"))
+		log, err := material.NewLogFile(filepath.Join(b.dir, name+"-access.log"))
 		if err != nil {
 			return nil, err
 		}
-		c.log, set.AccessLog = log, log.path
-		c.stop = log.remove
+		c.log, set.AccessLog = log, log.Path
+		c.stop = log.Remove
 	}
 	var err error
 	switch name {
@@ -143,7 +144,7 @@ func (b *Bench) startServer(ctx context.Context, c *contender, set settings, fil
 	}}
 	if c.log != nil && c.name == HAProxy {
 		// HAProxy does not open log files; its standard output is one.
-		cfg.Global, cfg.Stdout = "log stdout len 4096 format raw local0", c.log.file
+		cfg.Global, cfg.Stdout = "log stdout len 4096 format raw local0", c.log.File
 	}
 	server, err := start(ctx, cfg)
 	if err != nil {

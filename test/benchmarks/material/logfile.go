@@ -1,4 +1,4 @@
-package benchmarks
+package material
 
 import (
 	"bytes"
@@ -11,38 +11,39 @@ import (
 )
 
 const (
-	// logFlush is how long a proxy may keep lines of its access log back.
-	logFlush = 3 * time.Second
+	// LogFlush is how long a proxy may keep lines of its access log back.
+	LogFlush = 3 * time.Second
 	// logShare is the share of the requests whose lines must have reached the file. It is not 1, because requests that run
 	// when the load ends are logged or not.
 	logShare = 0.99
 )
 
-// logFile is the access log that a contender writes, and counts its lines.
-type logFile struct {
-	path  string
-	file  *os.File // for the standard output of a contender that cannot open files
+// A LogFile is the access log that a contender writes, and counts its lines.
+type LogFile struct {
+	Path  string
+	File  *os.File // for the standard output of a contender that cannot open files
 	lines int64
 	read  int64
 }
 
-func newLogFile(path string) (*logFile, error) {
+// NewLogFile makes an empty one.
+func NewLogFile(path string) (*LogFile, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &logFile{path: path, file: file}, nil
+	return &LogFile{Path: path, File: file}, nil
 }
 
-// reset empties the file. Every contender opens it for appending, so its next line goes to the start.
-func (l *logFile) reset() error {
+// Reset empties the file. Every contender opens it for appending, so its next line goes to the start.
+func (l *LogFile) Reset() error {
 	l.lines, l.read = 0, 0
-	return os.Truncate(l.path, 0)
+	return os.Truncate(l.Path, 0)
 }
 
-// await waits until the file has a line for each of the requests, and fails when it lacks too many: a proxy that drops its
+// Await waits until the file has a line for each of the requests, and fails when it lacks too many: a proxy that drops its
 // log does not do the same work. It waits no longer than flush.
-func (l *logFile) await(ctx context.Context, requests int64, flush time.Duration) error {
+func (l *LogFile) Await(ctx context.Context, requests int64, flush time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, flush)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -66,10 +67,10 @@ func (l *logFile) await(ctx context.Context, requests int64, flush time.Duration
 }
 
 // count reads what was appended since the last call.
-func (l *logFile) count() error {
+func (l *LogFile) count() error {
 	buf := make([]byte, 1<<20)
 	for {
-		n, err := l.file.ReadAt(buf, l.read)
+		n, err := l.File.ReadAt(buf, l.read)
 		l.read += int64(n)
 		l.lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
 		if errors.Is(err, io.EOF) {
@@ -81,4 +82,5 @@ func (l *logFile) count() error {
 	}
 }
 
-func (l *logFile) remove() error { return errors.Join(l.file.Close(), os.Remove(l.path)) }
+// Remove closes and removes it.
+func (l *LogFile) Remove() error { return errors.Join(l.File.Close(), os.Remove(l.Path)) }
