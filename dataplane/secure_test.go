@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -463,6 +464,52 @@ func TestHandshakeTimeout(t *testing.T) {
 		}
 	}
 }
+
+// TestHandshakesThatStopHoldUpNobody: at whatever point a client does not go on, others have their turn.
+func TestHandshakesThatStopHoldUpNobody(t *testing.T) {
+	d := newPlane(t)
+	d.handshakes = make(listener.Handshakes, 1)
+	s := secured(rawOrigin(t, okAnswer), site{"a", nil, single(issue(t, 1, "a.example"))})
+	s.Limits.HeaderTimeout = time.Hour
+	apply(t, d, s)
+	var hello recorder
+	_ = tls.Client(&hello, &tls.Config{ServerName: "a.example", InsecureSkipVerify: true}).Handshake()
+	for _, n := range []int{1, len(hello.sent) - 1, len(hello.sent)} {
+		nc, err := net.Dial("tcp", d.Bound("127.0.0.1:0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+		if _, err := nc.Write(hello.sent[:n]); err != nil {
+			t.Fatal(err)
+		}
+		if n == len(hello.sent) {
+			if _, err := nc.Read(make([]byte, 1)); err != nil { // it is waited for
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			conn, _, err := handshake(t, d, nil, "a.example")
+			if err != nil {
+				t.Fatalf("beside one that stops after %d of %d bytes: %v", n, len(hello.sent), err)
+			}
+			_ = conn.Close()
+		}
+	}
+}
+
+// A recorder keeps what is sent, and answers with the end.
+type recorder struct {
+	net.Conn
+	sent []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.sent = append(r.sent, p...)
+	return len(p), nil
+}
+func (r *recorder) Read([]byte) (int, error) { return 0, io.EOF }
 
 func isTimeout(err error) bool {
 	var timeout net.Error

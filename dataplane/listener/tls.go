@@ -17,7 +17,8 @@ import (
 )
 
 // maxHandshakes is how many handshakes run at once, of all listeners together. More would only take the processor from
-// each other, and memory with it; they wait for their turn. A client that has sent nothing yet does not count.
+// each other, and memory with it; they wait for their turn. One that waits for its client does not count: who begins many
+// handshakes, and ends none, would else keep everybody out.
 const maxHandshakes = 1024
 
 // Handshakes are the turns of those that run.
@@ -163,16 +164,46 @@ func (t *Terminator) handshake(ctx context.Context, tcp *net.TCPConn, carrier ne
 	if err := awaitFirstByte(tcp); err != nil {
 		return nil, nil, err
 	}
-	select {
-	case t.turns <- struct{}{}:
-		defer func() { <-t.turns }()
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+	turn := turn{of: t.turns, ctx: ctx}
+	if err := turn.take(); err != nil {
+		return nil, nil, err
+	}
+	defer turn.leave()
+	if c, ok := carrier.(interface {
+		Around(before func(), after func() error)
+	}); ok {
+		c.Around(turn.leave, turn.take)
+		defer c.Around(nil, nil)
 	}
 	conn := tls.Server(carrier, t.base)
 	var p *Policy // ctx ends the handshake by closing the connection: crypto/tls would need a goroutine for that
 	err := conn.HandshakeContext(context.WithValue(context.Background(), policyKey{}, &p))
 	return conn, p, err
+}
+
+// A turn is one handshake's place among those that run.
+type turn struct {
+	of   Handshakes
+	ctx  context.Context // of the handshake
+	held bool
+}
+
+func (t *turn) take() error {
+	select {
+	case t.of <- struct{}{}:
+		t.held = true
+		return nil
+	case <-t.ctx.Done():
+		return t.ctx.Err()
+	}
+}
+
+// leave gives the place to another one. It may be left already.
+func (t *turn) leave() {
+	if t.held {
+		t.held = false
+		<-t.of
+	}
 }
 
 // Close ends the handshakes that run.

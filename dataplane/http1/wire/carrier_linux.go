@@ -23,6 +23,23 @@ type Carrier struct {
 	// one between two records, which anybody on the way can make.
 	Strict bool
 	fd     int // of the socket while Receive runs, else -1
+	around *waiting
+}
+
+// waiting is what is called around each Read.
+type waiting struct {
+	before func()
+	after  func() error
+}
+
+// Around has before called when Read may begin to wait, and after when it does not any more, whose error is then Read's. It is
+// nil, nil for neither.
+func (c *Carrier) Around(before func(), after func() error) {
+	if before == nil {
+		c.around = nil
+		return
+	}
+	c.around = &waiting{before, after}
 }
 
 // NewCarrier returns a Carrier without an owner: a deadline ends its writes.
@@ -45,9 +62,17 @@ func (c *Carrier) Receive(fd int, over io.Reader, p []byte) (int, error) {
 // Read implements net.Conn.
 func (c *Carrier) Read(p []byte) (int, error) {
 	if c.fd < 0 {
+		if c.around != nil {
+			c.around.before()
+		}
 		n, err := c.TCPConn.Read(p)
 		if err == io.EOF {
 			err = c.end()
+		}
+		if c.around != nil {
+			if late := c.around.after(); err == nil {
+				err = late
+			}
 		}
 		return n, err
 	}
