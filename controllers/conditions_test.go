@@ -177,6 +177,72 @@ func troubles() map[string]trouble {
 			"Conflicted", "routes[0].matches[0]: takes the same requests as route `taken` of service `${ns}/a-holder`", nil,
 			"bindAddress: '${host}:#', " + good,
 		},
+		"mirror-elsewhere": { // no copies are sent
+			"bindAddress: '${host}:#', " + good + ", routes: [{name: r, matches: [{path: {value: /r}}], filters: [{mirror: {backend: {service: {name: web, namespace: kube-system, port: 80}}}}]}]",
+			[]string{accepted, forbidden, serves, "r:Accepted=True/Accepted", "r:ResolvedRefs=False/RefNotPermitted"},
+			"ResolvedRefs", "routes[0].filters[0].mirror.backend: Service `kube-system/web` is in another namespace",
+			map[string]string{"a/": "200 web-1", "a/r": "200 web-1"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"mirror-nowhere": {
+			"bindAddress: '${host}:#', " + good + ", routes: [{name: r, matches: [{path: {value: /r}}], filters: [{mirror: {backend: {service: {name: nobody, port: 80}}}}]}]",
+			[]string{accepted, missing, serves, "r:Accepted=True/Accepted", "r:ResolvedRefs=False/BackendNotFound"},
+			"ResolvedRefs", "routes[0].filters[0].mirror.backend: Service `${ns}/nobody` does not exist",
+			map[string]string{"a/": "200 web-1", "a/r": "200 web-1"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"forward-elsewhere": {
+			"bindAddress: '${host}:#', " + good + ", auth: {forward: {backend: {address: 'web.kube-system.svc:80'}, path: /}}, routes: [{name: r, matches: [{path: {value: /r}}], auth: {mode: None}}]",
+			[]string{accepted, forbidden, serves},
+			"ResolvedRefs", "auth.forward.backend: Service `kube-system/web` is in another namespace",
+			map[string]string{"a/": "503 invalid_config", "a/r": "200 web-1"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"forward-home": {
+			"bindAddress: '${host}:#', " + good + ", auth: {forward: {backend: {address: '127.0.0.1:80'}, path: /}}",
+			[]string{"Accepted=False/AddressNotAllowed", resolved, refused},
+			"Accepted", "auth.forward.backend: `127.0.0.1:80` is an address of the proxy's own machine",
+			map[string]string{"a/": "503 invalid_config"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"jwks-metadata": {
+			"bindAddress: '${host}:#', " + good + ", auth: {jwt: [{name: p, issuer: 'https://id', audiences: [a], jwksURL: 'http://169.254.169.254/keys'}]}",
+			[]string{"Accepted=False/AddressNotAllowed", resolved, refused},
+			"Accepted", "auth.jwt[0].jwksURL: `169.254.169.254:80` is an address of the proxy's own machine or its link",
+			map[string]string{"a/": "503 invalid_config"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"jwks-inside": {
+			"bindAddress: '${host}:#', " + good + ", auth: {jwt: [{name: p, issuer: 'https://id', audiences: [a], jwksURL: 'https://API.Kube-System.SVC/keys'}]}",
+			[]string{accepted, forbidden, serves},
+			"ResolvedRefs", "auth.jwt[0].jwksURL: Service `kube-system/api` is in another namespace",
+			map[string]string{"a/": "503 invalid_config"},
+			"bindAddress: '${host}:#', " + good,
+		},
+		"redirect-port": { // the service itself is served
+			"bindAddress: '${host}:#', tls: true, tlsConfig: {redirectHTTPFrom: '${host}:9999'}, " + good,
+			[]string{"Accepted=False/PortNotAllowed", refused},
+			"Accepted", "tlsConfig.redirectHTTPFrom: port 9999 is not among those", nil,
+			"bindAddress: '${host}:#', " + good,
+		},
+		"redirect-held": {
+			"bindAddress: '${host}:#', tls: true, tlsConfig: {redirectHTTPFrom: '${host}:6'}, " + good,
+			[]string{"Accepted=False/ListenerConflict", "Conflicted=True/ListenerConflict", refused},
+			"Accepted", "tlsConfig.redirectHTTPFrom: `${host}:6` is an address of service `${ns}/a-stream`, and only one of both has `protocol: TCP`", nil,
+			"bindAddress: '${host}:#', " + good,
+		},
+		"proxied": {
+			"bindAddress: '${host}:8', hosts: [proxied.example], clientIP: {proxyProtocol: true, trustedProxies: [10.0.0.0/8]}, " + good,
+			[]string{"Accepted=False/ListenerConflict", "Conflicted=True/ListenerConflict", refused},
+			"Accepted", "is an address of service `${ns}/a-holder`, and only one of both has `proxyProtocol: true`", nil,
+			"bindAddress: '${host}:#', " + good,
+		},
+		"second-stream": {
+			"bindAddress: '${host}:6', protocol: TCP, " + good,
+			[]string{"Accepted=False/ListenerConflict", "Conflicted=True/ListenerConflict", refused},
+			"Accepted", "without `tls` nothing tells which of two TCP services a client wants", nil,
+			"bindAddress: '${host}:#', " + good,
+		},
 	}
 	port := 100
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
@@ -221,7 +287,9 @@ func TestConditions(t *testing.T) {
 		"metadata: {", "metadata: {namespace: "+other+", "))
 	s.apply(t, proxyService("a-holder", `bindAddress: '${host}:8', hosts: [a.example],
   routes: [{name: taken, matches: [{path: {value: /taken}}], backends: [{service: {name: web, port: 80}}]}]`))
+	s.apply(t, proxyService("a-stream", "bindAddress: '${host}:6', protocol: TCP, backends: [{service: {name: web, port: 80}}]"))
 	s.awaitProgrammed(t, "a-holder")
+	s.awaitProgrammed(t, "a-stream")
 	s.awaitTick(t)
 
 	all := troubles()

@@ -35,6 +35,7 @@ const (
 // The reasons why something that an object names cannot be used.
 const (
 	ReasonBackendNotFound       = "BackendNotFound"
+	ReasonRefNotFound           = "RefNotFound" // a Secret or a ConfigMap, or its key
 	ReasonRefNotPermitted       = "RefNotPermitted"
 	ReasonInvalidCertificateRef = "InvalidCertificateRef"
 )

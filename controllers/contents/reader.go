@@ -119,6 +119,7 @@ func (r *Reader) content(
 		c.Problem = problem
 	case read == nil:
 		c.Problem = fmt.Sprintf("%s `%s` belongs to another namespace, which has no ReferenceGrant for it", o.Kind, o.NamespacedName)
+		c.Reason = v1alpha1.ReasonRefNotPermitted
 	default:
 		data, ok := read.data[*ref.Key]
 		if !ok {

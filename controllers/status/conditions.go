@@ -83,7 +83,7 @@ func (t texts) conditions(problems []translate.Problem, holds []Hold) (accepted,
 	if accepted.Reason == "" {
 		accepted.Status, accepted.Reason, accepted.Message = metav1.ConditionTrue, v1alpha1.ReasonAccepted, t.accepted
 	}
-	resolved = t.condition(v1alpha1.ConditionResolvedRefs, metav1.ConditionFalse, problems, unresolved)
+	resolved = t.condition(v1alpha1.ConditionResolvedRefs, metav1.ConditionFalse, problems, translate.Problem.Reference)
 	if resolved.Reason == "" {
 		resolved.Status, resolved.Reason, resolved.Message = metav1.ConditionTrue, v1alpha1.ReasonResolvedRefs, t.resolved
 	}
@@ -121,18 +121,9 @@ func (t texts) condition(kind string, status metav1.ConditionStatus, problems []
 	return c
 }
 
-func unresolved(p translate.Problem) bool {
-	switch p.Reason {
-	case v1alpha1.ReasonBackendNotFound, v1alpha1.ReasonRefNotPermitted, v1alpha1.ReasonInvalidCertificateRef:
-		return true
-	default:
-		return false
-	}
-}
-
 // unacceptable are all problems that no other condition tells, so that none is lost.
 func unacceptable(p translate.Problem) bool {
-	return !unresolved(p) && p.Reason != v1alpha1.ReasonRouteShadowed
+	return !p.Reference() && p.Reason != v1alpha1.ReasonRouteShadowed
 }
 
 func (o *Object) programmedCondition(replicas []Replica, previous *v1alpha1.ProxyServiceStatus, accepted bool,

@@ -32,6 +32,7 @@ func (t *translation) choice(r *snapshot.Route, service int, in *Service, b *v1a
 		if field != serviceBalancing {
 			p.Route = r.Name
 		}
+		p.because(err)
 		t.problem(p)
 		return
 	}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -27,7 +28,30 @@ func (p Problem) Conflict() bool {
 
 // Reference says whether something that the object names is missing, or may not be used.
 func (p Problem) Reference() bool {
-	return p.Reason == v1alpha1.ReasonBackendNotFound || p.Reason == v1alpha1.ReasonRefNotPermitted || p.Reason == v1alpha1.ReasonInvalidCertificateRef
+	switch p.Reason {
+	case v1alpha1.ReasonBackendNotFound, v1alpha1.ReasonRefNotFound, v1alpha1.ReasonRefNotPermitted, v1alpha1.ReasonInvalidCertificateRef:
+		return true
+	default:
+		return false
+	}
+}
+
+// A refusal is why something that is named cannot be used.
+type refusal struct {
+	reason, message string
+	told            bool // there is a Problem already
+}
+
+// Error implements error.
+func (r *refusal) Error() string { return r.message }
+
+// because sets the reason of a problem that an error is the cause of, and says whether there is one already.
+func (p *Problem) because(err error) (told bool) {
+	var r *refusal
+	if errors.As(err, &r) {
+		p.Reason, told = r.reason, r.told
+	}
+	return told
 }
 
 // problem notes a problem, once: what several routes share has its problems but once.

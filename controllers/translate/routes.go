@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -177,11 +178,13 @@ func (t *translation) filter(r *snapshot.Route, service int, in *Service, spec *
 			switch setting, _, _ := strings.Cut(fault.Field, "."); {
 			case at != "" && strings.HasPrefix(fault.Field, at+"."):
 				p.Field, p.Message = fault.Field, fault.Err.Error()
-			case setting == "auth": // the service's: one problem for all of its routes
+			case setting == "auth" || setting == "requestSigning": // the service's: one problem for all of its routes
 				p.Route, p.Field, p.Message = "", fault.Field, fault.Err.Error()
 			}
 		}
-		t.problem(p)
+		if !p.because(err) {
+			t.problem(p)
+		}
 	}
 	return answers
 }
@@ -193,7 +196,7 @@ func (s *Service) content(field string) ([]byte, error) {
 	case !ok:
 		return nil, fmt.Errorf("%s: nothing was found there", field)
 	case c.Problem != "":
-		return nil, errors.New(c.Problem)
+		return nil, &refusal{reason: cmp.Or(c.Reason, v1alpha1.ReasonRefNotFound), message: c.Problem}
 	}
 	return c.Data, nil
 }
@@ -211,7 +214,7 @@ func (t *translation) mayFetch(in *Service, text string) (string, error) {
 	}
 	d, reason, message := t.world.Resolve(in.Namespace, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
 	if reason != "" {
-		return "", errors.New(message)
+		return "", &refusal{reason: reason, message: message}
 	}
 	if explicit := u.Port(); d.DNS != nil {
 		if u.Host = d.DNS.Host; explicit != "" {
@@ -227,9 +230,14 @@ func (t *translation) aside(in *Service, service int, route, field string, b *v1
 	list := t.balance(in, aside(service, in, route, field), nil, []v1alpha1.Backend{*b})
 	if len(list) == 0 {
 		if len(t.problems) > before {
-			p := &t.problems[len(t.problems)-1]
-			p.Field = field
-			return "", errors.New(p.Message)
+			p := t.problems[before]
+			t.problems = t.problems[:before]
+			delete(t.reported, p)
+			if p.Field = field; strings.HasPrefix(field, "auth.") { // the service's: one problem for all of its routes
+				p.Route = ""
+			}
+			t.problem(p)
+			return "", &refusal{reason: p.Reason, message: p.Message, told: true}
 		}
 		return "", errors.New("the backend cannot be used")
 	}

@@ -13,6 +13,7 @@ type Content struct {
 	Name    string // the file, or the Secret or ConfigMap with its key, for messages
 	Data    []byte
 	Problem string // why it cannot be had
+	Reason  string // of the Problem, in the words of the status conditions; empty: it is not there
 }
 
 // A Certificate is what a source found where a service names one.
