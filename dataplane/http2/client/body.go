@@ -78,8 +78,7 @@ func (b *responseBody) allow() {
 	if s.open && !s.ended {
 		s.recv += n
 		if !s.grown && c.grown < maxGrown {
-			s.grown, b.due = true, streamWindow/2
-			c.grown++
+			s.grown, c.grown, b.due = true, c.grown+1, streamWindow/2
 			n += streamWindow - firstWindow
 		}
 		c.out.End(output.AppendWindowUpdate(c.out.Begin(), s.id, n))

@@ -28,8 +28,7 @@ const (
 	streamWindow = 64<<10 - 1
 	// firstWindow is how much of a response may come before any of it was read, so that clients that read nothing cost little.
 	firstWindow = 16 << 10
-	// maxGrown is how many streams of a connection have all of streamWindow: clients that read a little, and then no more,
-	// do not cost it on every stream.
+	// maxGrown is how many streams of a connection have all of streamWindow, so that clients that read only a little cost little.
 	maxGrown = 16
 	// connWindow is how much may be on its way on a connection. It is given back as it arrives, so that a client that does not
 	// read holds up no other.

@@ -101,8 +101,7 @@ func (s *stream) recycle() {
 	s.interims, s.received, s.length, s.padding = 0, 0, -1, 0
 	s.trailed = false
 	if s.grown {
-		s.grown = false
-		c.grown--
+		s.grown, c.grown = false, c.grown-1
 	}
 	s.response.Header.Reset(nil)
 	if s.head.Memory() > maxKept {
