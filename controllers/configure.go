@@ -134,7 +134,8 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 		s.ids[*o] = append(s.ids[*o], cluster.ID)
 	}
 	s.listens = map[string]bool{}
-	var ports []uint16
+	var ports []uint16 // of the oldest objects first
+	published := map[uint16]bool{}
 	for _, l := range snap.Listeners {
 		if unbound[l.Address] != nil {
 			continue
@@ -145,13 +146,19 @@ func (c *Controller) served(v *view, snap *snapshot.Snapshot, problems []transla
 		for _, stream := range l.Streams {
 			s.listens[stream.Namespace+"/"+stream.Name] = true
 		}
-		if a, err := netip.ParseAddrPort(l.Address); err == nil && !a.Addr().IsLoopback() {
+		if a, err := netip.ParseAddrPort(l.Address); err == nil && !a.Addr().IsLoopback() && !published[a.Port()] {
+			published[a.Port()] = true
 			ports = append(ports, a.Port())
 		}
 	}
+	bound := len(ports)
+	ports = ports[:min(bound, maxPorts)]
 	slices.Sort(ports)
-	if ports = slices.Compact(ports); !slices.Equal(ports, s.ports) {
-		s.ports = ports
+	if !slices.Equal(ports, s.ports) {
+		if s.ports = ports; bound > maxPorts && c.ports != nil {
+			c.log.Info("more ports are bound than the proxy's own Service gets; those of the youngest objects are not published",
+				"bound", bound, "published", maxPorts)
+		}
 		wake(c.led)
 	}
 	for i, object := range v.objects {

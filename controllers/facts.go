@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -156,6 +157,9 @@ func (s *serving) reached(bindAddress string) []string {
 	_, port, err := net.SplitHostPort(bindAddress)
 	if err != nil {
 		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || !slices.Contains(s.ports, uint16(n)) {
+		return nil // it is not published
 	}
 	var out []string
 	for _, host := range s.hosts {

@@ -48,6 +48,9 @@ const (
 	patience = time.Second
 	// askTimeout is how long one answer of the API server is waited for. One that hangs must not hold up what needs no answer.
 	askTimeout = 5 * time.Second
+	// maxPorts is how many ports the proxy's own Service gets at most. Each may cost a node port, of which the whole cluster has
+	// a few thousand, and load balancers take fewer.
+	maxPorts = 128
 	// tick is how often the leader counts endpoints, and replicas look at the versions of objects whose status alone changed.
 	tick = 2 * time.Second
 )

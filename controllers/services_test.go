@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
@@ -257,4 +259,38 @@ func TestWeightsAndBackup(t *testing.T) {
 		pod.NotReady(t)
 	}
 	awaitAnswers(t, s.at(80), "a/", "200 spare-1")
+}
+
+// However many ports objects bind, the proxy's own Service gets no more than the cluster can bear, the oldest first: each
+// costs a node port of all, where it has the type LoadBalancer.
+func TestPublishedPortsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.ServiceWith(t, s.ns, "pingora-proxy", corev1.ServiceSpec{Ports: []corev1.ServicePort{kube.Port("placeholder", 9, "9")}})
+	const bound, objects = 128, 131
+	name := func(i int) string { return fmt.Sprintf("p-%03d", i) }
+	for i := range objects {
+		s.apply(t, proxyService(name(i), fmt.Sprintf("bindAddress: '${host}:%d', upstreams: ['10.99.0.9:1'], healthCheck: {type: Disabled}", 1000+i)))
+	}
+	s.start(t, func(o *controllers.Options) { o.Publish = types.NamespacedName{Namespace: s.ns, Name: "pingora-proxy"} })
+	kube.Eventually(t, kube.Patience, func() error {
+		var service corev1.Service
+		if err := s.Client().Get(t.Context(), client.ObjectKey{Namespace: s.ns, Name: "pingora-proxy"}, &service); err != nil {
+			return err
+		}
+		if n := len(service.Spec.Ports); n != bound+1 || service.Spec.Ports[n-1].Port != 1000+bound-1 {
+			return fmt.Errorf("%d ports, the last one is %v", n, service.Spec.Ports[n-1])
+		}
+		return nil
+	})
+	s.awaitProgrammed(t, name(objects-1))
+	s.await(t, name(0), func(p *v1alpha1.ProxyService) error {
+		if len(p.Status.Addresses) == 0 {
+			return errors.New("no address")
+		}
+		return nil
+	})
+	if p := s.get(t, name(objects-1)); len(p.Status.Addresses) > 0 {
+		t.Errorf("nobody reaches %v", p.Status.Addresses)
+	}
 }
