@@ -57,8 +57,8 @@ func next[T any](t *testing.T, values <-chan T) T {
 	}
 }
 
-// running waits until so many requests run at the endpoints: one is over there a moment after its client has the answer.
-func running(t *testing.T, c *matrix.Cell, want int64) {
+// awaitInFlight waits until so many requests run at the endpoints: one is over there a moment after its client has the answer.
+func awaitInFlight(t *testing.T, c *matrix.Cell, want int64) {
 	t.Helper()
 	harness.Eventually(t, "the requests before are over", func() bool {
 		var n int64
@@ -87,12 +87,12 @@ func TestLeastRequest(t *testing.T) {
 		c.Serve(t, service(1))
 		busy := hold(t, c, entered, done)
 		for range 20 {
-			running(t, c, 1)
+			awaitInFlight(t, c, 1)
 			if at := origin(t, c, "/"); at == busy {
 				t.Fatalf("%s is busy, and gets a request", at)
 			}
 		}
-		running(t, c, 1)
+		awaitInFlight(t, c, 1)
 		if other := hold(t, c, entered, done); other == busy {
 			t.Fatalf("%s is busy, and gets another one", busy)
 		}
