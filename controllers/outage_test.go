@@ -155,9 +155,11 @@ func TestOutage(t *testing.T) {
 	s := newSite(t)
 	s.web(t, "web", 2)
 	s.tlsSecret(t, s.ns, "cert", "secure.example")
+	create(t, s, "Secret", s.ns, "keys", map[string]string{"keys": "acme:sha256:" + strings.Repeat("0a", 32)})
 	site := func(n int) string { // its path /v<n> is new
 		return proxyService("shop", fmt.Sprintf(`bindAddress: '${host}:80', backends: [{service: {name: web, port: 80}}],
-  routes: [{name: v%d, matches: [{path: {value: /v%d}}], filters: [{redirect: {path: /, code: 308}}]}]`, n, n)) + "---\n" +
+  routes: [{name: v%d, matches: [{path: {value: /v%d}}], filters: [{redirect: {path: /, code: 308}}]},
+           {name: staff, matches: [{path: {value: /staff}}], auth: {apiKey: {keysRef: {name: keys, key: keys}}}}]`, n, n)) + "---\n" +
 			proxyService("secure", "bindAddress: '${host}:443', tls: true, tlsConfig: {certificates: [{secretRef: {name: cert}}]},\n"+
 				"  backends: [{service: {name: web, port: 80}}]")
 	}
@@ -194,6 +196,22 @@ func TestOutage(t *testing.T) {
 	}
 	if got := presented(netip.AddrPortFrom(stale.host, 443).String(), "secure.example"); got != "secure.example" {
 		t.Errorf("from the last good file comes a certificate for %q", got)
+	}
+	if got := ask(serves(stale.host), "any/staff"); !strings.HasPrefix(got, "401") {
+		t.Errorf("from the last good file, without a key: %q", got)
+	}
+	bare := first.options // whoever may read no Secrets any more has none from the file either
+	bare.NoSecrets = true
+	poor := s.revive(t, bare, "poor", file)
+	poor.awaitStale(t, true)
+	if got := ask(serves(poor.host), "any/staff"); got != "503 invalid_config" {
+		t.Errorf("without Secrets, from the last good file: %q", got)
+	}
+	if got := ask(serves(poor.host), "any/v1"); !strings.HasPrefix(got, "308") {
+		t.Errorf("without Secrets, another route: %q", got)
+	}
+	if got := presented(netip.AddrPortFrom(poor.host, 443).String(), "secure.example"); !strings.Contains(got, "error") {
+		t.Errorf("without Secrets, a certificate for %q", got)
 	}
 	stale.awaitSaid(t, "may be stale")
 	swapped := traffic.Start(t, traffic.Options{Addr: serves(stale.host)})
@@ -244,7 +262,7 @@ func TestOutage(t *testing.T) {
 	if got := ask(serves(stale.host), "any/v1"); got != "200 web-1" && got != "200 web-2" {
 		t.Errorf("the old route is still there: %s", got)
 	}
-	total := int32(len(unusable)) + 2
+	total := int32(len(unusable)) + 3 // survivor, stale and poor
 	s.await(t, "shop", replicas(total, total))
 	if unready || !survivor.plane.Ready() {
 		t.Error("the replica that served was not ready all the time")
