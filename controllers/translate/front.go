@@ -122,7 +122,7 @@ func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port 
 	r := t.newRoute(in, s, redirectRoute)
 	r.Filters = []filter.Config{filters.ToHTTPS(r.ID(), port)}
 	mine := claims.Claim{Service: service, Field: redirectField, Route: redirectRoute, Of: in}
-	hosts, ok := t.free(service, in, l.Address, s.Hosts, mine)
+	hosts, ok := t.free(service, l.Address, s.Hosts, mine)
 	if !ok {
 		return
 	}
@@ -132,7 +132,7 @@ func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port 
 
 // free are those of hosts that nobody has taken as a whole at an address; nil: all of them, whatever they are. What is taken
 // is a problem. ok says whether anything is left.
-func (t *translation) free(service int, in *Service, address string, hosts []string, mine claims.Claim) (left []string, ok bool) {
+func (t *translation) free(service int, address string, hosts []string, mine claims.Claim) (left []string, ok bool) {
 	all := hosts
 	if len(all) == 0 {
 		all = []string{"*"}

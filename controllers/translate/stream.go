@@ -17,7 +17,7 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	if len(s.Hosts) > 0 {
 		mine.Field = "hosts"
 	}
-	left, ok := t.free(service, in, l.Address, s.Hosts, mine)
+	left, ok := t.free(service, l.Address, s.Hosts, mine)
 	if !ok {
 		return
 	}
