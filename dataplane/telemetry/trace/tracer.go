@@ -26,8 +26,10 @@ import (
 )
 
 const (
-	// patience is how long the collector may take for a batch, and how long the last spans of a pipeline may take.
+	// patience is how long the collector may take for a batch.
 	patience = 5 * time.Second
+	// farewell is how long the last spans of a pipeline may take: a process that stops does not wait for longer.
+	farewell = time.Second
 	// maxWaiting spans wait for the collector; more are dropped and counted.
 	maxWaiting = 8192
 	scope      = "github.com/pingora-proxy/pingora-proxy"
@@ -102,7 +104,7 @@ func (t *Tracer) swap(next *pipeline) {
 		return
 	}
 	t.leaving.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), farewell)
 		defer cancel()
 		if err := old.provider.Shutdown(ctx); err != nil {
 			t.log.Error(err, "the last spans could not be sent")
@@ -110,7 +112,7 @@ func (t *Tracer) swap(next *pipeline) {
 	})
 }
 
-// Close sends what is waiting, for as long as that takes no more than a few seconds, and ends.
+// Close sends what is waiting, if that takes no more than a second, and ends.
 func (t *Tracer) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
