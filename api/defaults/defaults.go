@@ -54,9 +54,9 @@ func Service(s *v1alpha1.ProxyServiceSpec, from v1alpha1.Origin) {
 		fill(&s.UpstreamTLS.InsecureSkipVerify, false)
 	}
 	fill(&s.HealthCheck, v1alpha1.HealthCheck{})
-	setHealthCheck(s.HealthCheck)
+	HealthCheck(s.HealthCheck)
 	fill(&s.LoadBalancing, v1alpha1.LoadBalancing{})
-	setLoadBalancing(s.LoadBalancing)
+	LoadBalancing(s.LoadBalancing)
 	fill(&s.Timeouts, v1alpha1.Timeouts{})
 	fill(&s.Timeouts.ConnectMs, 1000)
 	fill(&s.Timeouts.RequestMs, 30000)
@@ -87,7 +87,8 @@ func Service(s *v1alpha1.ProxyServiceSpec, from v1alpha1.Origin) {
 	v1alpha1.References(s, func(_ string, r *v1alpha1.Reference) { setReference(r) })
 }
 
-func setLoadBalancing(l *v1alpha1.LoadBalancing) {
+// LoadBalancing fills in what is unset of a load balancing, which may be nil.
+func LoadBalancing(l *v1alpha1.LoadBalancing) {
 	if l == nil {
 		return
 	}
@@ -121,7 +122,8 @@ func setCircuitBreaker(c *v1alpha1.CircuitBreaker) {
 	fill(&c.OpenSecs, 10)
 }
 
-func setHealthCheck(h *v1alpha1.HealthCheck) {
+// HealthCheck fills in what is unset of a health check, which may be nil.
+func HealthCheck(h *v1alpha1.HealthCheck) {
 	if h == nil {
 		return
 	}
@@ -161,8 +163,8 @@ func setRoute(r *v1alpha1.Route) {
 	for i := range r.Filters {
 		setFilter(&r.Filters[i])
 	}
-	setHealthCheck(r.HealthCheck)
-	setLoadBalancing(r.LoadBalancing)
+	HealthCheck(r.HealthCheck)
+	LoadBalancing(r.LoadBalancing)
 	setRetry(r.Retry)
 	setCircuitBreaker(r.CircuitBreaker)
 	Auth(r.Auth)
@@ -181,6 +183,14 @@ func setBackend(b *v1alpha1.Backend) {
 	}
 	fill(&b.Weight, 1)
 	fill(&b.Role, v1alpha1.RolePrimary)
+}
+
+// setAside is setBackend for a backend that requests are not forwarded to: what `upstreamTLS` says is not meant for it.
+func setAside(b *v1alpha1.Backend) {
+	if b != nil {
+		setBackend(b)
+		fill(&b.Protocol, v1alpha1.BackendHTTP)
+	}
 }
 
 func setReference(r *v1alpha1.Reference) {

@@ -18,7 +18,7 @@ func setFilter(f *v1alpha1.Filter) {
 		fill(&c.MaxAgeSecs, 5)
 	}
 	if m := f.Mirror; m != nil {
-		setBackend(m.Backend)
+		setAside(m.Backend)
 		fill(&m.Percent, 100)
 		fill(&m.MaxBodyBytes, 65536)
 	}
@@ -54,7 +54,7 @@ func Auth(a *v1alpha1.Auth) {
 		fill(&a.APIKey.ForwardKey, false)
 	}
 	if f := a.Forward; f != nil {
-		setBackend(f.Backend)
+		setAside(f.Backend)
 		fill(&f.Path, "/")
 		fill(&f.TimeoutMs, 5000)
 	}

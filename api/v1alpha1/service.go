@@ -183,7 +183,8 @@ type Backend struct {
 	Weight *int32 `json:"weight,omitempty"`
 
 	// Protocol is `HTTP` or `HTTPS` (HTTP/1.1), `H2` or `H2C` (HTTP/2). `HTTPS` and `H2` speak TLS, as `upstreamTLS` says;
-	// `HTTP` and `H2C` never do. Unset: `HTTPS` where `upstreamTLS` is set, else `HTTP`.
+	// `HTTP` and `H2C` never do. Unset: `HTTPS` where `upstreamTLS` is set, else `HTTP`; of a mirror and of forward
+	// authentication always `HTTP`.
 	// +kubebuilder:example=H2C
 	Protocol *BackendProtocol `json:"protocol,omitempty"`
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
@@ -22,6 +23,7 @@ type owner struct {
 	field    string // what the fields of its problems begin with
 	shared   string // what the IDs of those begin with that several routes share: Services and DNS names
 	settings clusterSettings
+	aside    bool // requests are not forwarded to it
 }
 
 // clusterSettings are what clusters get of a service, or of a route in its place.
@@ -67,10 +69,14 @@ func ofRoute(service int, in *Service, spec *v1alpha1.Route, at string) owner {
 	return of
 }
 
-// aside is the owner of a backend that requests are not forwarded to. No circuit breaker stands before it.
+// aside is the owner of a backend that requests are not forwarded to. What the service says of its own endpoints is not
+// meant for it: it gets the checks and the balancing of a service that says nothing, and no circuit breaker.
 func aside(service int, in *Service, route, field string) owner {
-	of := owner{service: service, route: route, id: in.Owner() + "|" + route + "|" + field, field: field + "|", settings: in.settings()}
-	of.shared, of.settings.breaker = of.id, nil
+	of := owner{service: service, route: route, id: in.Owner() + "|" + route + "|" + field, field: field + "|", aside: true}
+	of.shared = of.id
+	of.settings = clusterSettings{health: &v1alpha1.HealthCheck{}, balancing: &v1alpha1.LoadBalancing{}}
+	defaults.HealthCheck(of.settings.health)
+	defaults.LoadBalancing(of.settings.balancing)
 	return of
 }
 
@@ -193,6 +199,9 @@ func (t *translation) newCluster(in *Service, of owner, id string, protocol v1al
 	}
 	if protocol == v1alpha1.BackendHTTPS || protocol == v1alpha1.BackendH2 {
 		c.TLS = t.upstreamTLS(of.service, in)
+	}
+	if of.aside {
+		return c
 	}
 	switch deref(in.Spec.UpstreamProxyProtocol) {
 	case v1alpha1.ProxyProtocolV1:
