@@ -113,8 +113,8 @@ func (c *conn) serve() {
 // once, at its start; what arrives later is remembered. So a short read tells that nothing is left, and waiting needs
 // no further read that only says EAGAIN: one system call less a request: strace counts two receives and two sends, and
 // one peek at the endpoint. What a short read does not tell is an end of stream that arrived together with the data,
-// whose notification is used up. Therefore the first request of a connection is followed by another read, and a
-// connection that stays silent for probeDelay is read once more.
+// whose notification is used up. Therefore the first request of a connection is followed by another read, so is a part of
+// a head, and a connection that stays silent for probeDelay is read once more.
 //
 // Over TLS a short read tells nothing: a record may be whole and more lie behind it. There one more read is made.
 func (c *conn) step(fd uintptr) bool {
@@ -146,7 +146,7 @@ func (c *conn) step(fd uintptr) bool {
 		if leave {
 			return true
 		}
-		if n < len(room) && !first && c.tcp != nil {
+		if n < len(room) && !first && c.tcp != nil && c.started == 0 {
 			c.park()
 			return false
 		}

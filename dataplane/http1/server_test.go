@@ -176,6 +176,29 @@ func TestEndWithTheRequest(t *testing.T) {
 	r.serving.Wait()
 }
 
+// TestEndWithAPartOfAHead: so is one that arrives together with the beginning of one.
+func TestEndWithAPartOfAHead(t *testing.T) {
+	r := newRig(t, ServerOptions{HeaderTimeout: time.Hour, IdleTimeout: time.Hour})
+	for range 200 {
+		nc := r.dial("tcp")
+		answers := bufio.NewReader(nc)
+		if _, err := fmt.Fprintf(nc, "GET /1%s", get); err != nil {
+			t.Fatal(err)
+		}
+		if got := next(t, answers, "GET"); got.body != "/1" {
+			t.Fatalf("the answer is %+v", got)
+		}
+		if _, err := io.WriteString(nc, "G"); err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		ended(t, answers)
+	}
+	r.serving.Wait()
+}
+
 func TestDrain(t *testing.T) {
 	for _, how := range []string{"tcp", "tls"} {
 		t.Run(how, func(t *testing.T) {
