@@ -70,12 +70,12 @@ func TestContract(t *testing.T) {
 	var copies atomic.Int64
 	s.stand(t, "admin", 3002, secured, harness.Echo("admin"))
 	s.stand(t, "admin-canary", 3002, secured, harness.Echo("canary"))
-	s.stand(t, "shadow", 80, secured, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s.stand(t, "shadow", 80, nil, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/items" {
 			copies.Add(1)
 		}
 	}))
-	s.stand(t, "oauth2-proxy", 4180, secured, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.stand(t, "oauth2-proxy", 4180, nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/oauth2/auth" && r.Header.Get("Cookie") != "session=good" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
