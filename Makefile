@@ -21,6 +21,9 @@ BENCH_FLAGS ?=
 # TEST_FLAGS are added to every `go test`, e.g. make test TEST_FLAGS='-run TestDrain -v'
 TEST_FLAGS ?=
 LINT_FLAGS ?=
+# Which cases make soak runs (a regular expression of their names, e.g. CASES='reloads|kill'), and how much of each.
+CASES      ?= .*
+SOAK_SCALE ?=
 
 # The cluster of kind-up, kind-load, deploy and e2e. E2E_KUBECONFIG names one that exists, E2E_EXEC_PREFIX is put before what talks to
 # it (hack/cluster.sh says more).
@@ -117,6 +120,10 @@ bench: build ## Measure against nginx and HAProxy, write docs/benchmarks.md (fla
 .PHONY: overload
 overload: build ## Offer the proxy three times what its origin can serve, and print what becomes of it
 	go run ./test/benchmarks/cmd/overload $(BINARY)
+
+.PHONY: soak
+soak: ## Reload, break, starve and load the proxy for long, count what is lost (docs/reliability.md; CASES=reloads for one)
+	SOAK=1 SOAK_SCALE='$(SOAK_SCALE)' go test ./test/reliability -count=1 -v -timeout 120m -run 'TestCases/^($(CASES))$$' $(TEST_FLAGS)
 
 .PHONY: scale
 scale: ## Measure 1,000 ProxyServices and 5,000 pods, write the figures into docs/benchmarks.md

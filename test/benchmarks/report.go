@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/test/report"
 )
 
 // The hand-written part of the report stands between these lines and survives when the report is written again.
@@ -21,14 +23,14 @@ type Report struct {
 
 	contenders []string
 	versions   map[string]string
-	machine    machine
+	machine    report.Machine
 	opt        Options
 	when       time.Time
 }
 
 // Report returns the report of results.
 func (b *Bench) Report(results []Result) (Report, error) {
-	m, err := thisMachine()
+	m, err := report.ThisMachine()
 	if err != nil {
 		return Report{}, err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/test/report"
 )
 
 func testReport() Report {
@@ -31,7 +33,7 @@ func testReport() Report {
 		},
 		contenders: []string{Nginx, Ours, HAProxy},
 		versions:   map[string]string{Nginx: "nginx/1.22.1"},
-		machine:    machine{CPU: "Some CPU", CPUs: 2, Memory: "24 GiB", Kernel: "Linux 6.1 x86_64", Go: "go1.26"},
+		machine:    report.Machine{CPU: "Some CPU", CPUs: 2, Memory: "24 GiB", Kernel: "Linux 6.1 x86_64", Go: "go1.26"},
 		opt:        Options{Rounds: 7, Duration: 5 * time.Second, Splice: SpliceBest},
 		when:       time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
@@ -125,15 +127,5 @@ func TestPlotIsWellFormedAndShowsTheRatios(t *testing.T) {
 	}
 	if strings.Contains(plot, "idle") {
 		t.Error("a row of memory is in the plot of time")
-	}
-}
-
-func TestField(t *testing.T) {
-	const text = "processor\t: 0\nmodel name\t: AMD: EPYC\nmodel name\t: other\n"
-	if got := field(text, "model name"); got != "AMD: EPYC" {
-		t.Errorf("got %q", got)
-	}
-	if got := field(text, "model"); got != "" {
-		t.Errorf("of a missing key: %q", got)
 	}
 }

@@ -3,10 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
+
+	doc "github.com/pingora-proxy/pingora-proxy/test/report"
 )
 
 // A report is what goes into docs/reliability.md.
@@ -39,15 +40,14 @@ func (r *report) add(row row) { r.rows = append(r.rows, row) }
 
 func (r *report) write(t *testing.T, path string) {
 	t.Helper()
-	if err := os.WriteFile(path, []byte(r.text()), 0o644); err != nil {
+	if err := doc.Replace(path, "e2e", r.text()); err != nil {
 		t.Error(err)
 	}
 }
 
 func (r *report) text() string {
 	var b strings.Builder
-	b.WriteString(`# Reliability
-
+	b.WriteString(`
 Written by ` + "`make e2e`" + `, which installs the Helm chart with two replicas on a cluster of three nodes, sends GETs and POSTs of 1 KiB from
 outside the cluster, and counts. One case alone: ` + "`make e2e TEST_FLAGS='-run TestCluster/drain'`" + `, with the names of
 ` + "`test/e2e/main_test.go`" + `.

@@ -47,9 +47,14 @@ func ParseEchoed(t testing.TB, body string) Echoed {
 }
 
 // Echo is a handler that answers with an Echoed as JSON, and with X-Origin: its name. The query asks for more: `status`
-// is the answer's status, `bytes` makes a body of so many bytes instead (Pattern), `wait_ms` lets it wait for so long.
+// is the answer's status, `bytes` makes a body of so many bytes instead (Pattern), `wait_ms` lets it wait for so long. An upgrade is taken, and what comes
+// then is sent back.
 func Echo(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			sendBack(w)
+			return
+		}
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)
 		if err != nil {
@@ -81,6 +86,20 @@ func Echo(name string) http.Handler {
 			Header: r.Header, Trailer: r.Trailer, Bytes: n, SHA256: hex.EncodeToString(sum.Sum(nil)),
 		})
 	})
+}
+
+// sendBack takes an upgrade, and sends what it gets.
+func sendBack(w http.ResponseWriter) {
+	conn, stream, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Time{}) // the server's own is for heads
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"); err == nil {
+		_, _ = io.Copy(conn, stream.Reader)
+	}
 }
 
 // Pattern is a text of n bytes in which no part is like another, so that a piece that is lost or doubled shows.

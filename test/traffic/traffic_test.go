@@ -1,10 +1,13 @@
 package traffic_test
 
 import (
+	"crypto/tls"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 	"github.com/pingora-proxy/pingora-proxy/test/traffic"
@@ -100,5 +103,79 @@ func TestLoadLeaves(t *testing.T) {
 	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Workers: 3, Methods: []string{"GET"}, FreshPercent: -1, Leave: true}).Wait()
 	if tally.Sent != 3 || tally.Answered != 3 || tally.Closed != 3 {
 		t.Error(tally, tally.Losses)
+	}
+}
+
+// Over HTTP/2 and TLS the same is counted.
+func TestLoadOverHTTP2(t *testing.T) {
+	t.Parallel()
+	authority := harness.NewAuthority(t, "traffic")
+	ledger := harness.NewLedger(t)
+	server := httptest.NewUnstartedServer(ledger.Echo("o"))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Pair(t, "127.0.0.1")}}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	tally := traffic.Start(t, traffic.Options{
+		Addr: server.Listener.Addr().String(), TLS: &tls.Config{RootCAs: authority.Pool()}, HTTP2: true, Requests: 100, Pause: -1,
+		Each: func(a traffic.Answer) {
+			if a.Proto != "HTTP/2.0" {
+				t.Errorf("%s %s: %s", a.Method, a.ID, a.Proto)
+			}
+		},
+	}).Wait()
+	if tally.Sent != 100 || tally.Answered != 100 || tally.ByOrigin["o"] != 100 || tally.Fresh < 5 {
+		t.Error(tally, tally.Losses)
+	}
+	if _, received := ledger.Replayed(t, "POST"); received != tally.ByMethod["POST"] {
+		t.Errorf("%d received, %v", received, tally)
+	}
+}
+
+// A load with a rate sends its requests at their times, and not before.
+func TestLoadWithRate(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartOrigin(t, harness.Echo("o"))
+	began := time.Now()
+	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Rate: 200, Requests: 41}).Wait()
+	if took := time.Since(began); tally.Answered != 41 || took < 200*time.Millisecond {
+		t.Errorf("%v in %v", tally, took)
+	}
+}
+
+func TestReasonsAreCounted(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartRawOrigin(t, harness.Answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 27\r\n\r\n{\"reason\":\"connect_failed\"}"))
+	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Requests: 4, Pause: -1}).Wait()
+	if tally.ByReason["connect_failed"] != 4 || tally.ByStatus[502] != 4 || tally.Lost != 4 {
+		t.Error(tally, tally.ByReason)
+	}
+}
+
+// Messages come back, and a WebSocket that is cut, or that says something else, shows.
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	origin := harness.StartOrigin(t, harness.Echo("o"))
+	good := traffic.OpenSockets(t, origin.Addr, 3, time.Millisecond)
+	harness.Eventually(t, "messages", func() bool { return good.Messages() > 10 })
+	if lost := good.Stop(); len(lost) > 0 {
+		t.Error(lost)
+	}
+	for name, serve := range map[string]func(*harness.OriginConn){
+		"cut":   func(c *harness.OriginConn) { _, _ = c.Reader.ReadString('\n') },
+		"other": func(c *harness.OriginConn) { c.Send("other\n"); _, _ = c.Rest() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad := harness.StartRawOrigin(t, func(c *harness.OriginConn) {
+				c.Request()
+				c.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+				serve(c)
+			})
+			sockets := traffic.OpenSockets(t, bad.Addr, 2, time.Millisecond)
+			if lost := sockets.Wait(); len(lost) != 2 {
+				t.Errorf("%q", lost)
+			}
+		})
 	}
 }

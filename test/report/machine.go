@@ -1,4 +1,4 @@
-package benchmarks
+package report
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine describes where a benchmark ran.
-type machine struct {
+// A Machine is where something was measured.
+type Machine struct {
 	CPU    string
 	CPUs   int
 	Memory string
@@ -20,20 +20,21 @@ type machine struct {
 	Go     string
 }
 
-func thisMachine() (machine, error) {
+// ThisMachine describes the machine on which it is called.
+func ThisMachine() (Machine, error) {
 	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
 	meminfo, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return machine{}, err
+		return Machine{}, err
 	}
-	m := machine{
+	m := Machine{
 		CPU:    field(string(cpuinfo), "model name"),
 		CPUs:   runtime.NumCPU(),
 		Kernel: cString(uts.Sysname[:]) + " " + cString(uts.Release[:]) + " " + cString(uts.Machine[:]),
@@ -44,10 +45,15 @@ func thisMachine() (machine, error) {
 	}
 	kib, err := strconv.ParseFloat(strings.TrimSuffix(field(string(meminfo), "MemTotal"), " kB"), 64)
 	if err != nil {
-		return machine{}, fmt.Errorf("/proc/meminfo: MemTotal: %w", err)
+		return Machine{}, fmt.Errorf("/proc/meminfo: MemTotal: %w", err)
 	}
 	m.Memory = fmt.Sprintf("%.0f GiB", kib/(1<<20))
 	return m, nil
+}
+
+// String is the machine in a few words.
+func (m Machine) String() string {
+	return fmt.Sprintf("%d CPUs (%s), %s, %s, %s", m.CPUs, m.CPU, m.Memory, m.Kernel, m.Go)
 }
 
 // field returns the value of the first line "key : value".

@@ -1,0 +1,27 @@
+package reliability
+
+import (
+	"os"
+	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+)
+
+func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+
+// scenarios are all cases, in the order of the report.
+var scenarios = []scenario{
+	reloads,
+}
+
+func TestCases(t *testing.T) {
+	form := newForm(t)
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			if !form.long && !s.alone {
+				t.Parallel()
+			}
+			s.try(t, form)
+		})
+	}
+}
