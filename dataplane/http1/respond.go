@@ -76,8 +76,11 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		c.closing = true
 		if framing == codec.UntilClose {
 			c.torn = true // an ordinary close would make the body look complete
-			if c.tcp != nil {
+			switch {
+			case c.tcp != nil:
 				_ = c.tcp.SetLinger(0)
+			case c.carrier != nil: // who overlooks that TLS does not end in order sees a reset
+				_ = c.carrier.SetLinger(0)
 			}
 		}
 	}
