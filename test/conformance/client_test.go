@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,33 +18,80 @@ import (
 // trustedClient is the address of clients whose forwarding fields are believed.
 const trustedClient = "127.0.0.2"
 
-// A client is a raw connection to the proxy.
-type client struct {
-	nc net.Conn
-	in *bufio.Reader
+// A transport is a way on which a row goes to the proxy.
+type transport uint8
+
+const (
+	plain transport = iota
+	secured
+	streamed // HTTP/2 over TLS
+)
+
+var transportNames = [...]string{plain: "plain", secured: "TLS", streamed: "HTTP/2"}
+
+// scheme is what requests come with on that way.
+func (w transport) scheme() string {
+	if w == plain {
+		return "http"
+	}
+	return "https"
 }
 
-func dial(t testing.TB, address, from string) *client {
+// A client is a raw connection to the proxy.
+type client struct {
+	nc     net.Conn
+	in     *bufio.Reader
+	scheme string
+}
+
+// dial connects to the listener of that transport. Where from is not empty it is the client's address.
+func dial(t testing.TB, s *stand, way transport, from string) *client {
 	t.Helper()
 	d := net.Dialer{Timeout: patience}
 	if from != "" { // asked for by a few: an address that is bound takes a port of its own
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	address := s.address
+	if way != plain {
+		address = s.secured
 	}
 	nc, err := d.DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = nc.SetDeadline(time.Now().Add(patience))
-	return &client{nc: nc, in: bufio.NewReader(nc)}
+	if way != plain {
+		protocol := "http/1.1"
+		if way == streamed {
+			protocol = "h2"
+		}
+		over := tls.Client(nc, &tls.Config{
+			InsecureSkipVerify: true, // the certificate is not what is tried
+			NextProtos:         []string{protocol},
+			CurvePreferences:   []tls.CurveID{tls.X25519}, // the cheapest
+		})
+		if err := over.HandshakeContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := over.ConnectionState().NegotiatedProtocol; got != protocol {
+			t.Fatalf("the proxy speaks %q and not %q", got, protocol)
+		}
+		nc = over
+	}
+	return &client{nc: nc, in: bufio.NewReader(nc), scheme: way.scheme()}
 }
 
 // close ends the connection with a reset: what was to be seen of it has been seen, and thousands of connections that
 // linger after their end would leave the machine without ports for the tests that follow.
 func (c *client) close() {
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
+	nc := c.nc
+	if over, ok := nc.(*tls.Conn); ok {
+		nc = over.NetConn()
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
-	_ = c.nc.Close()
+	_ = nc.Close()
 }
 
 // A response is a final response as the client read it, and the interim ones in front of it.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/readers"
 )
 
 // corpus is the table: all rows of the files corpus_*_test.go.
@@ -20,13 +22,38 @@ func corpus() []row {
 	)
 }
 
-// TestCorpusIsWhole keeps the table in order: every class has rows, and no two rows have one name.
+// atLeast is how many distinct cases the table has, whatever the transports and cuts that each is tried with.
+const atLeast = 250
+
+// tally counts the distinct cases of a class, and those of them that have a form over HTTP/2.
+type tally struct{ cases, streamed int }
+
+// tallies counts the table's cases. Two rows are one case where they send the same bytes to the same answers.
+func tallies() (byClass map[string]tally, all tally) {
+	byClass = map[string]tally{}
+	seen := map[string]bool{}
+	for _, r := range corpus() {
+		id := fmt.Sprintf("%q %t %q %+v", r.send, r.half, r.from, r.origin)
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		n := byClass[r.class]
+		n.cases, all.cases = n.cases+1, all.cases+1
+		if _, ok := r.overHTTP2(); ok {
+			n.streamed, all.streamed = n.streamed+1, all.streamed+1
+		}
+		byClass[r.class] = n
+	}
+	return byClass, all
+}
+
+// TestCorpusIsWhole keeps the table in order: there are enough distinct cases, every class has some, and no two rows have one
+// name.
 func TestCorpusIsWhole(t *testing.T) {
 	t.Parallel()
-	count, names := map[string]int{}, map[string]bool{}
-	rows := corpus()
-	for _, r := range rows {
-		count[r.class]++
+	names := map[string]bool{}
+	for _, r := range corpus() {
 		if id := r.class + "/" + r.name; names[id] {
 			t.Errorf("two rows are called %q", id)
 		} else {
@@ -36,37 +63,47 @@ func TestCorpusIsWhole(t *testing.T) {
 			t.Errorf("%s/%s wants nothing", r.class, r.name)
 		}
 	}
+	count, all := tallies()
 	for _, class := range classes {
-		if count[class] < 3 {
-			t.Errorf("the class %q has %d rows", class, count[class])
+		if count[class].cases < 3 {
+			t.Errorf("the class %q has %d cases", class, count[class].cases)
 		}
-		t.Logf("%4d  %s", count[class], class)
+		t.Logf("%4d, %4d over HTTP/2  %s", count[class].cases, count[class].streamed, class)
 		delete(count, class)
 	}
 	for class := range count {
 		t.Errorf("the class %q is not listed", class)
 	}
-	t.Logf("%4d  rows", len(rows))
+	t.Logf("%4d distinct cases, %d of them over HTTP/2 too", all.cases, all.streamed)
+	if all.cases < atLeast {
+		t.Errorf("%d distinct cases, of at least %d", all.cases, atLeast)
+	}
 }
 
-// TestCorpus judges every row, with its bytes as they are and cut into pieces.
+// TestCorpus judges every row on every transport, with its bytes as they are and cut into pieces.
 func TestCorpus(t *testing.T) {
 	pool := &stands{}
 	t.Cleanup(func() { pool.close(t) })
 	for _, r := range corpus() {
 		t.Run(r.class+"/"+r.name, func(t *testing.T) {
 			t.Parallel()
-			size := len(strings.Join(r.send, ""))
-			for _, how := range []cut{whole, bytewise, anywhere} {
-				if how == bytewise && size > 250 {
-					continue
-				}
+			judge := func(r row, way transport, how cut) {
+				t.Helper()
 				seed := rand.Uint64()
 				s := pool.take(t)
-				if problems := try(t, s, r, how, seed); len(problems) > 0 {
-					t.Fatalf("sent %s (seed %d)\n%s", cutNames[how], seed, strings.Join(problems, "\n"))
+				if problems := try(t, s, r, way, how, seed); len(problems) > 0 {
+					t.Fatalf("over %s, sent %s (seed %d)\n%s", transportNames[way], cutNames[how], seed, strings.Join(problems, "\n"))
 				}
 				pool.give(s)
+			}
+			judge(r, plain, whole)
+			judge(r, plain, anywhere)
+			if len(strings.Join(r.send, "")) <= 250 {
+				judge(r, plain, bytewise)
+			}
+			judge(r, secured, anywhere)
+			if over, ok := r.overHTTP2(); ok {
+				judge(over, streamed, whole)
 			}
 		})
 	}
@@ -85,7 +122,8 @@ func (o *outcome) refused() bool {
 }
 
 // try runs a row once and returns what was wrong.
-func try(t *testing.T, s *stand, r row, how cut, seed uint64) (problems []string) {
+func try(t *testing.T, s *stand, r row, way transport, how cut, seed uint64) (problems []string) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 0))
 	var replies *rand.Rand
 	if how != whole {
@@ -94,13 +132,22 @@ func try(t *testing.T, s *stand, r row, how cut, seed uint64) (problems []string
 	wrong := func(format string, arguments ...any) {
 		problems = append(problems, fmt.Sprintf(format, arguments...))
 	}
-	s.origin.begin(slices.Clone(r.origin), replies)
+	s.origin.begin(slices.Clone(r.origin), replies, way)
 
-	c := dial(t, s.address, r.from)
+	c := dial(t, s, way, r.from)
 	defer c.close()
-	got := converse(c, r, how, random)
-	judgeAnswers(r.want, got, wrong)
-	judgeEnd(c, r.want, got, wrong)
+	if way == streamed {
+		stream := newStream(c)
+		got := stream.converse(r)
+		judgeAnswers(r.want, got, wrong)
+		if err := stream.end(r.want, got); err != nil {
+			wrong("%v", err)
+		}
+	} else {
+		got := converse(c, r, how, random)
+		judgeAnswers(r.want, got, wrong)
+		judgeEnd(c, r.want, got, wrong)
+	}
 	c.close()
 
 	if err := s.origin.flush(); err != nil {
@@ -118,7 +165,7 @@ func try(t *testing.T, s *stand, r row, how cut, seed uint64) (problems []string
 		}
 	}
 	for range 2 {
-		other := dial(t, s.address, "")
+		other := dial(t, s, plain, "")
 		if err := victim(other); err != nil {
 			wrong("another client: %v", err)
 		}
@@ -132,7 +179,11 @@ func try(t *testing.T, s *stand, r row, how cut, seed uint64) (problems []string
 	if !s.origin.await(settled) {
 		wrong("the connection to the origin was not closed")
 	}
-	judgeOrigin(s.origin, r.want, wrong)
+	laxnesses := readers.Alone()
+	if way == plain && how == whole {
+		laxnesses = readers.Pairs()
+	}
+	judgeOrigin(s.origin, r.want, way, laxnesses, wrong)
 	return problems
 }
 
@@ -272,7 +323,7 @@ func judgeEnd(c *client, want verdict, got *outcome, wrong func(string, ...any))
 	}
 }
 
-func judgeOrigin(o *origin, want verdict, wrong func(string, ...any)) {
+func judgeOrigin(o *origin, want verdict, way transport, laxnesses []readers.Laxness, wrong func(string, ...any)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, fault := range o.faults {
@@ -291,11 +342,11 @@ func judgeOrigin(o *origin, want verdict, wrong func(string, ...any)) {
 		wrong("the origin received %q through the tunnel instead of %q", tunnel, want.tunnel)
 	}
 	for i, m := range o.seen {
-		for _, problem := range disagreements(m) {
+		for _, problem := range disagreements(m, laxnesses) {
 			wrong("readers disagree about %q: %s", m.raw, problem)
 		}
 		if i < len(want.requests) {
-			judgeRequest(m, want.requests[i], wrong)
+			judgeRequest(m, want.requests[i], way, wrong)
 		} else {
 			wrong("the origin received a request too many: %q", m.raw)
 		}
@@ -305,7 +356,7 @@ func judgeOrigin(o *origin, want verdict, wrong func(string, ...any)) {
 	}
 }
 
-func judgeRequest(m *message, want request, wrong func(string, ...any)) {
+func judgeRequest(m *message, want request, way transport, wrong func(string, ...any)) {
 	if line := m.method + " " + m.target; line != want.line {
 		wrong("the origin received %q instead of %q", line, want.line)
 	}
@@ -329,6 +380,9 @@ func judgeRequest(m *message, want request, wrong func(string, ...any)) {
 			continue
 		}
 		name, value, _ := strings.Cut(f, ": ")
+		if way != plain && (f == "X-Forwarded-Proto: http" || strings.HasSuffix(f, ";proto=http")) {
+			value += "s"
+		}
 		if !slices.Equal(m.get(name), []string{value}) {
 			wrong("the origin received %s: %q instead of %q", name, m.get(name), value)
 		}

@@ -149,7 +149,7 @@ func TestHTTP2ToHTTP1(t *testing.T) {
 func (r *streamRow) try(t *testing.T, s *stand, split bool) (problems []string) {
 	t.Helper()
 	wrong := func(format string, arguments ...any) { problems = append(problems, fmt.Sprintf(format, arguments...)) }
-	s.origin.begin(nil, nil)
+	s.origin.begin(nil, nil, plain)
 	if got, err := r.converse(s.address, split); err != nil {
 		wrong("%v", err)
 	} else if !slices.Contains(strings.Split(r.status, "|"), got) {
@@ -159,7 +159,7 @@ func (r *streamRow) try(t *testing.T, s *stand, split bool) (problems []string) 
 		wrong("the origin: %v", err)
 	}
 	for range 2 {
-		other := dial(t, s.address, "")
+		other := dial(t, s, plain, "")
 		if err := victim(other); err != nil {
 			wrong("another client: %v", err)
 		}

@@ -8,12 +8,10 @@ import (
 )
 
 // disagreements compares what differing readers make of a request that reached an endpoint.
-func disagreements(m *message) []string {
+func disagreements(m *message, laxnesses []readers.Laxness) []string {
 	want := readers.Reading{Method: m.method, Target: m.target, Host: m.get("Host")[0], Body: string(m.body)}
-	return readers.Requests(m.raw, want, pairs)
+	return readers.Requests(m.raw, want, laxnesses)
 }
-
-var pairs = readers.Pairs()
 
 // TestReadersDisagree shows that the oracle can fail: each laxness reads something else than another reader in at least
 // one row.

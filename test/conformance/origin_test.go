@@ -35,6 +35,7 @@ type origin struct {
 	random  *rand.Rand // where replies are cut into pieces; nil: nowhere
 	seen    []*message // of the row that runs
 	faults  []string   // what no proxy may send
+	scheme  string     // with which the row's requests come
 	victims int        // served
 	reused  int        // of them, on a connection that had served before
 }
@@ -116,10 +117,10 @@ func (o *origin) close() {
 }
 
 // begin makes the origin ready for a row.
-func (o *origin) begin(replies []reply, random *rand.Rand) {
+func (o *origin) begin(replies []reply, random *rand.Rand, way transport) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.replies, o.random, o.seen, o.faults = replies, random, nil, nil
+	o.replies, o.random, o.seen, o.faults, o.scheme = replies, random, nil, nil, way.scheme()
 	live := o.conns[:0]
 	for _, c := range o.conns {
 		if c.state != gone {
@@ -444,7 +445,7 @@ func (c *originConn) judge(m *message) error {
 		if f := m.get("X-Forwarded-For")[0]; f != "127.0.0.1" {
 			return c.bad("X-Forwarded-For is %q", f)
 		}
-		if f := m.get("X-Forwarded-Proto")[0]; f != "http" {
+		if f := m.get("X-Forwarded-Proto")[0]; f != c.schemeOf(m) {
 			return c.bad("X-Forwarded-Proto is %q", f)
 		}
 		if host, said := m.get("Host")[0], m.get("X-Forwarded-Host"); host != "" && (len(said) != 1 || said[0] != host) {
@@ -457,6 +458,17 @@ func (c *originConn) judge(m *message) error {
 		return c.bad("Connection is %q with Upgrade %q", connection, upgrade)
 	}
 	return nil
+}
+
+// schemeOf says with which scheme the client of a request came; others than the row's name theirs.
+func (c *originConn) schemeOf(m *message) string {
+	if rest, ok := strings.CutPrefix(m.target, victimPath); ok {
+		scheme, _, _ := strings.Cut(rest, "/")
+		return scheme
+	}
+	c.o.mu.Lock()
+	defer c.o.mu.Unlock()
+	return c.o.scheme
 }
 
 // readBody reads a body in the one of two framings that the proxy writes.

@@ -12,6 +12,8 @@ type row struct {
 
 	origin []reply // to the requests in their order; the default is an echo
 
+	stream *streamForm // over HTTP/2; send is then the body
+
 	want verdict
 }
 

@@ -14,16 +14,21 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
-// A stand is a proxy with one listener, and one origin behind it.
+// A stand is a proxy with one origin behind it, and two listeners whose requests share the connections to it.
 type stand struct {
 	plane   *dataplane.DataPlane
 	origin  *origin
-	address string
+	address string // plain
+	secured string // TLS
 }
 
-const listenAddress = "127.0.0.1:0"
+const (
+	listenAddress  = "127.0.0.1:0"
+	securedAddress = "127.0.0.3:0" // port 0 twice on one address would be one listener
+)
 
 // The limits of a stand's listener.
 const (
@@ -36,19 +41,28 @@ func newStand(t testing.TB) *stand {
 	t.Helper()
 	s := &stand{origin: startOrigin(t)}
 	s.plane = dataplane.New(dataplane.Options{Log: logr.Discard(), Metrics: telemetry.NewMetrics("test")})
-	service := &snapshot.Service{
-		Name: "web", IdleTimeout: time.Minute, HealthPath: "/health",
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix(trustedClient + "/32")},
+	listener := func(address string, settings *snapshot.TLS) *snapshot.Listener {
+		service := &snapshot.Service{
+			Name: address, IdleTimeout: time.Minute, HealthPath: "/health", TLS: settings,
+			TrustedProxies: []netip.Prefix{netip.MustParsePrefix(trustedClient + "/32")},
+		}
+		route := &snapshot.Route{
+			Service: service, Name: "all", Clusters: []snapshot.WeightedCluster{{Cluster: "origin", Weight: 1}},
+			Timeouts: snapshot.Timeouts{Connect: patience, Request: patience, Idle: patience},
+			Retry:    snapshot.Retry{Attempts: 2},
+		}
+		return &snapshot.Listener{
+			Address: address, TLS: settings != nil, Services: []*snapshot.Service{service}, Routes: []*snapshot.Route{route},
+		}
 	}
-	route := &snapshot.Route{
-		Service: service, Name: "all", Clusters: []snapshot.WeightedCluster{{Cluster: "origin", Weight: 1}},
-		Timeouts: snapshot.Timeouts{Connect: patience, Request: patience, Idle: patience},
-		Retry:    snapshot.Retry{Attempts: 2},
-	}
+	chain, key := harness.NewAuthority(t, "an authority").Issue(t, nil, "127.0.0.1")
 	err := s.plane.Apply(context.Background(), &snapshot.Snapshot{
-		Listeners: []*snapshot.Listener{{
-			Address: listenAddress, Services: []*snapshot.Service{service}, Routes: []*snapshot.Route{route},
-		}},
+		Listeners: []*snapshot.Listener{
+			listener(listenAddress, nil),
+			listener(securedAddress, &snapshot.TLS{
+				Certificates: []snapshot.Certificate{{Name: "a", Chain: []byte(chain), Key: snapshot.Secret(key)}},
+			}),
+		},
 		Clusters: []*snapshot.Cluster{{
 			ID:        "origin",
 			Endpoints: []snapshot.Endpoint{{Addr: netip.MustParseAddrPort(s.origin.listener.Addr().String()), Weight: 1}},
@@ -63,7 +77,7 @@ func newStand(t testing.TB) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address = s.plane.Bound(listenAddress)
+	s.address, s.secured = s.plane.Bound(listenAddress), s.plane.Bound(securedAddress)
 	return s
 }
 
@@ -117,7 +131,7 @@ var victims atomic.Int64
 
 // victim is a request of somebody who has nothing to do with a row: its answer must be its own.
 func victim(c *client) error {
-	target := fmt.Sprint(victimPath, victims.Add(1))
+	target := fmt.Sprint(victimPath, c.scheme, "/", victims.Add(1))
 	if err := c.send(get(target), whole, nil); err != nil {
 		return err
 	}
