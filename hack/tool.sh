@@ -22,9 +22,10 @@ helm) module=helm package=helm.sh/helm/v4/cmd/helm ;;
 kind) module=kind package=sigs.k8s.io/kind ;;
 kwok) module=kwok package=sigs.k8s.io/kwok/cmd/kwok ;;
 kwokctl) module=kwok package=sigs.k8s.io/kwok/cmd/kwokctl ;;
+toxiproxy) module=toxiproxy package=github.com/Shopify/toxiproxy/v2/cmd/server ;;
 h2spec) module=h2spec package=github.com/summerwind/h2spec/cmd/h2spec ;;
 *)
-	echo "hack/tool.sh: no tool named '$name'; there are golangci-lint, gofumpt, controller-gen, kustomize, helm, kind, kwok, kwokctl and h2spec" >&2
+	echo "hack/tool.sh: no tool named '$name'; there are golangci-lint, gofumpt, controller-gen, kustomize, helm, kind, kwok, kwokctl, toxiproxy and h2spec" >&2
 	exit 2
 	;;
 esac

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -41,16 +40,9 @@ func ledgered(path string, next http.Handler) http.Handler {
 	if path == "" {
 		return next
 	}
-	var mu sync.Mutex
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := r.Header.Get(LoadID); id != "" {
-			mu.Lock()
-			f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-			if err == nil {
-				_, err = f.WriteString(r.Method + " " + id + "\n") // one write is whole also beside other processes'
-				_ = f.Close()
-			}
-			mu.Unlock()
+			err := note(path, r.Method, id)
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusInternalServerError)
 				return
@@ -58,6 +50,19 @@ func ledgered(path string, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Note writes down that an origin has received a request, for one that is no Echo.
+func (l *Ledger) Note(method, id string) error { return note(l.path, method, id) }
+
+func note(path, method, id string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(method + " " + id + "\n") // one write is whole also beside those of others
+	return err
 }
 
 // Replayed lists the requests with the method that origins have received more than once, and how many it has at all.

@@ -34,6 +34,7 @@ type Echoed struct {
 	Trailer    http.Header `json:"trailer"`
 	Bytes      int64       `json:"bytes"` // of the body
 	SHA256     string      `json:"sha256"`
+	More       string      `json:"more,omitempty"`
 }
 
 // ParseEchoed reads the body of an Echo's answer.
@@ -47,7 +48,8 @@ func ParseEchoed(t testing.TB, body string) Echoed {
 }
 
 // Echo is a handler that answers with an Echoed as JSON, and with X-Origin: its name. The query asks for more: `status`
-// is the answer's status, `bytes` makes a body of so many bytes instead (Pattern), `wait_ms` lets it wait for so long. An upgrade is taken, and what comes
+// is the answer's status, `bytes` makes a body of so many bytes instead (Pattern), `wait_ms` lets it wait for so long, `more` adds so many bytes (Pattern) to the Echoed, and `sized` gives
+// that a length where it would be chunked. An upgrade is taken, and what comes
 // then is sent back.
 func Echo(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,12 +81,24 @@ func Echo(name string) http.Handler {
 			_, _ = io.WriteString(w, Pattern(size))
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(Echoed{
+		echoed := Echoed{
 			Origin: name, Connection: r.RemoteAddr, Method: r.Method, Target: r.RequestURI, Proto: r.Proto, Host: r.Host,
 			Header: r.Header, Trailer: r.Trailer, Bytes: n, SHA256: hex.EncodeToString(sum.Sum(nil)),
-		})
+		}
+		if size, err := strconv.Atoi(query.Get("more")); err == nil {
+			echoed.More = Pattern(size)
+		}
+		text, err := json.Marshal(echoed)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if query.Has("sized") {
+			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write(text)
 	})
 }
 
@@ -160,9 +174,14 @@ func StartOriginProcess(t testing.TB, name string) *OriginProcess {
 	return startOriginProcess(t, name)
 }
 
+// ownLoopback is a free port of a loopback address that nobody else uses.
+func ownLoopback() string {
+	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(127), rand.IntN(256), 1+rand.IntN(254))
+}
+
 func startOriginProcess(t testing.TB, name string, env ...string) *OriginProcess {
 	t.Helper()
-	o := &OriginProcess{Name: name, env: env, Addr: fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(127), rand.IntN(256), 1+rand.IntN(254))}
+	o := &OriginProcess{Name: name, env: env, Addr: ownLoopback()}
 	o.Start(t)
 	t.Cleanup(o.stop)
 	return o
@@ -234,7 +253,9 @@ func originMain(value string) int {
 		return 1
 	}
 	fmt.Println(listener.Addr())
-	server := &http.Server{Handler: ledgered(os.Getenv(ledgerVariable), Echo(name)), ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: ledgered(os.Getenv(ledgerVariable), Echo(name)), ReadHeaderTimeout: time.Minute, Protocols: &http.Protocols{}}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	fmt.Fprintln(os.Stderr, "origin process:", server.Serve(listener))
 	return 1
 }

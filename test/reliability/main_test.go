@@ -12,6 +12,12 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 // scenarios are all cases, in the order of the report.
 var scenarios = []scenario{
 	reloads,
+	kill,
+	hang,
+	reset,
+	truncate,
+	garbage,
+	slow,
 }
 
 func TestCases(t *testing.T) {

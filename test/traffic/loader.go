@@ -201,7 +201,7 @@ func (w *loader) exchange(method, id string, fresh bool) (Answer, error) {
 	text, err := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if err != nil {
-		return a, fmt.Errorf("the body of a %d response is cut short: %w", response.StatusCode, err)
+		return a, &cutError{response.StatusCode, err}
 	}
 	a.Status, a.Proto, a.Origin, a.Close = response.StatusCode, response.Proto, response.Header.Get("X-Origin"), response.Close
 	a.Reason = reason(a.Status, text)
@@ -217,6 +217,18 @@ func (w *loader) exchange(method, id string, fresh bool) (Answer, error) {
 	}
 	return a, err
 }
+
+// A cutError says that a response began and did not end as its framing says.
+type cutError struct {
+	status int
+	err    error
+}
+
+func (e *cutError) Error() string {
+	return fmt.Sprintf("the body of a %d response is cut short: %v", e.status, e.err)
+}
+
+func (e *cutError) Unwrap() error { return e.err }
 
 // reason is what an answer of the proxy itself says, empty for one of an origin.
 func reason(status int, text []byte) string {
@@ -287,13 +299,16 @@ func (w *loader) note(a Answer, fresh bool, err error) {
 		t.ByStatus[a.Status]++
 	}
 	if a.Reason != "" {
-		t.ByReason[a.Reason]++
+		t.ByReason[fmt.Sprint(a.Status, " ", a.Reason)]++
 	}
 	if a.Close && !fresh {
 		t.Closed++
 	}
 	if err != nil {
 		t.Lost++
+		if cut := (*cutError)(nil); errors.As(err, &cut) {
+			t.Cut++
+		}
 		if len(t.Losses) < 20 {
 			t.Losses = append(t.Losses, fmt.Sprintf("%s %s: %v", a.Method, a.ID, err))
 		}

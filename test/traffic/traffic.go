@@ -62,7 +62,8 @@ type Tally struct {
 	ByMethod map[string]int // answered
 	ByOrigin map[string]int // answered
 	ByStatus map[int]int    // whole responses of any status
-	ByReason map[string]int // answers that the proxy made itself
+	ByReason map[string]int // answers that the proxy made itself, by status and reason: "502 connect_failed"
+	Cut      int            // of Lost: a response began and was visibly cut short
 	Losses   []string       // the first of them, in words
 }
 

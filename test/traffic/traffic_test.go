@@ -56,6 +56,9 @@ func TestLoadCountsWhatIsLost(t *testing.T) {
 			if tally.Sent != 6 || tally.Lost != 6 || tally.Answered != 0 {
 				t.Fatal(tally)
 			}
+			if cut := name == "cut short"; (tally.Cut == 6) != cut || (tally.Cut == 0) == cut {
+				t.Errorf("%d are cut short", tally.Cut)
+			}
 			for _, loss := range tally.Losses {
 				if !strings.Contains(loss, c.loss) {
 					t.Errorf("%s, want %q", loss, c.loss)
@@ -147,7 +150,7 @@ func TestReasonsAreCounted(t *testing.T) {
 	t.Parallel()
 	origin := harness.StartRawOrigin(t, harness.Answer("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 27\r\n\r\n{\"reason\":\"connect_failed\"}"))
 	tally := traffic.Start(t, traffic.Options{Addr: origin.Addr, Requests: 4, Pause: -1}).Wait()
-	if tally.ByReason["connect_failed"] != 4 || tally.ByStatus[502] != 4 || tally.Lost != 4 {
+	if tally.ByReason["502 connect_failed"] != 4 || tally.ByStatus[502] != 4 || tally.Lost != 4 {
 		t.Error(tally, tally.ByReason)
 	}
 }

@@ -1,0 +1,30 @@
+package reliability
+
+import (
+	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
+)
+
+var reset = scenario{
+	name:  "reset",
+	title: "connections to one of three upstreams are reset instead of a response (toxiproxy)",
+	may:   "POSTs, which had been sent: 502 `upstream_reset`",
+	run: func(t *testing.T, r *run) {
+		toxiproxy := harness.StartToxiproxy(t)
+		for _, protocol := range protocols {
+			ledger := harness.NewLedger(t)
+			_, addrs := processes(t, ledger, 3)
+			links, through := linked(t, toxiproxy, addrs)
+			fault{
+				begin: func(t *testing.T, i int) {
+					links[i].Suffer(t, "downstream", "reset_peer", map[string]int{"timeout": 5})
+				},
+				end:   func(t *testing.T, i int) { links[i].Renew(t) },
+				addrs: through, protocol: protocol,
+				posts:  []string{"502 upstream_reset"},
+				rounds: r.of(2, 20), requests: r.of(30, 300), rate: r.of(300, 2000),
+			}.reports(t, r, ledger)
+		}
+	},
+}
