@@ -39,12 +39,14 @@ type fault struct {
 	// rounds is how often it happens, to one upstream after the other; requests are sent before, meanwhile and afterwards, so
 	// many each time and over each protocol.
 	rounds, requests int
+	// patience is how long a try and a check may take; without it as long as the request, and for a check 3 s.
+	patience time.Duration
 	// rate is that of all requests together, a second.
 	rate int
 }
 
 // protocols are what upstreams speak, where a fault has something to do with it.
-var protocols = []string{"HTTP", "H2C"} //nolint:gochecknoglobals // a constant
+var protocols = []string{"HTTP", "H2C"}
 
 // interval is that of the checks, in seconds.
 const interval = 1
@@ -99,12 +101,16 @@ func (f fault) config(certificate string) string {
 	}
 	var b strings.Builder
 	b.WriteString("services:\n")
+	try := ""
+	if f.patience > 0 {
+		try = fmt.Sprintf(", per_try_timeout_ms: %d", f.patience.Milliseconds())
+	}
 	for _, service := range []string{"name: plain\n    bind_address: '127.0.0.1:0'", "name: secure\n    bind_address: '127.0.0.2:0'\n    tls: true\n    tls_config: " + certificate} {
 		fmt.Fprintf(&b, `  - %s
     backends: [%s]
-    health_check: {type: HTTP, path: /check, frequency_secs: %d, unhealthy_threshold: 1}
-    retry: {per_try_timeout_ms: 1000, budget_percent: 100}
-`, service, backends.String(), interval)
+    health_check: {type: HTTP, path: /check, frequency_secs: %d, timeout_ms: %d, unhealthy_threshold: 1}
+    retry: {budget_percent: 100%s}
+`, service, backends.String(), interval, cmp.Or(f.patience, 3*time.Second).Milliseconds(), try)
 	}
 	return b.String()
 }

@@ -18,6 +18,7 @@ var scenarios = []scenario{
 	truncate,
 	garbage,
 	slow,
+	soak,
 }
 
 func TestCases(t *testing.T) {

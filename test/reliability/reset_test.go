@@ -9,7 +9,7 @@ import (
 var reset = scenario{
 	name:  "reset",
 	title: "connections to one of three upstreams are reset instead of a response (toxiproxy)",
-	may:   "POSTs, which had been sent: 502 `upstream_reset`",
+	may:   "POSTs, which had been sent: 502 `upstream_reset`; and responses that were under way",
 	run: func(t *testing.T, r *run) {
 		toxiproxy := harness.StartToxiproxy(t)
 		for _, protocol := range protocols {
@@ -22,8 +22,8 @@ var reset = scenario{
 				},
 				end:   func(t *testing.T, i int) { links[i].Renew(t) },
 				addrs: through, protocol: protocol,
-				posts:  []string{"502 upstream_reset"},
-				rounds: r.of(2, 20), requests: r.of(30, 300), rate: r.of(300, 2000),
+				posts: []string{"502 upstream_reset"}, cut: true,
+				rounds: r.of(2, 20), requests: r.of(20, 300), rate: r.of(150, 2000),
 			}.reports(t, r, ledger)
 		}
 	},

@@ -34,9 +34,7 @@ func OpenSockets(t testing.TB, addr string, n int, pause time.Duration) *Sockets
 	s := &Sockets{stop: make(chan struct{})}
 	t.Cleanup(func() {
 		s.Stop()
-		for _, conn := range s.conns {
-			_ = conn.Close()
-		}
+		s.Close()
 	})
 	for i := range n {
 		conn, reader, err := upgrade(addr)
@@ -119,6 +117,13 @@ func (s *Sockets) Messages() int { return int(s.messages.Load()) }
 func (s *Sockets) Stop() (losses []string) {
 	s.stopped.Do(func() { close(s.stop) })
 	return s.Wait()
+}
+
+// Close closes the connections of those that do not talk any more, which the end of the test does, too.
+func (s *Sockets) Close() {
+	for _, conn := range s.conns {
+		_ = conn.Close()
+	}
 }
 
 // Wait returns when every WebSocket has been lost, or Stop was called, and says which were lost.
