@@ -372,6 +372,47 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A file that was left in the middle of a line goes on with a new one.
+func TestTornFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "access.log")
+	for _, before := range []string{"{\"path\":\"/0\"}\n", "{\"path\":\"/0\"}\n{\"pa"} {
+		if err := os.WriteFile(name, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		l, _, _ := newLog(t, Config{Path: name, SamplePercent: 100})
+		logPath(l, "/1")
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, ok := strings.CutPrefix(string(text), strings.TrimSuffix(before, "\n")+"\n")
+		if !ok || strings.Count(rest, "\n") != 1 || !json.Valid([]byte(rest)) || l.waiting.Load() != 0 {
+			t.Errorf("%q became %q, %d bytes wait", before, text, l.waiting.Load())
+		}
+	}
+}
+
+// Lines that are dropped while a write takes for ever are told of, though nothing has failed, and so is the end of it.
+func TestStuckPipeIsToldOf(t *testing.T) {
+	r, name := fifo(t)
+	l, m, seen := newLog(t, Config{Path: name, SamplePercent: 100})
+	for m.AccessLogDropped.Value() < 100 {
+		logPath(l, "/x")
+	}
+	<-seen.more
+	if n := seen.count("cannot write the access log"); n != 1 || m.AccessLogWriteErrors.Value() != 0 {
+		t.Errorf("told of %d times, %d errors", n, m.AccessLogWriteErrors.Value())
+	}
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	<-seen.more
+	if n := seen.count("can be written again"); n != 1 {
+		t.Errorf("the end was told of %d times", n)
+	}
+}
+
 // A pipe whose reader is gone fails, and works again with the next reader.
 func TestClosedPipe(t *testing.T) {
 	r, name := fifo(t)

@@ -2,12 +2,14 @@ package accesslog
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 
 	"github.com/go-logr/logr"
@@ -22,6 +24,8 @@ const (
 	maxWaiting = 4 << 20
 	retryAfter = time.Second     // after a failed write
 	endTimeout = 2 * time.Second // for what a writer holds when it is replaced or the proxy stops
+	// sayAgain is how often the process log is told of trouble that lasts.
+	sayAgain = exchange.Nanos(time.Minute)
 )
 
 // A lineWriter writes one file from a goroutine of its own, so that nobody waits for it, not even its successor.
@@ -31,6 +35,8 @@ type lineWriter struct {
 	log     logr.Logger
 	metrics *telemetry.Metrics
 	waiting *atomic.Int64 // shared with the log's other writers
+	said    atomic.Int64  // when the process log was told of trouble last, on the monotonic clock; 0: never
+	trouble atomic.Bool   // it was told, and not yet of the end
 
 	mu      sync.Mutex
 	pending []byte
@@ -52,6 +58,10 @@ func (l *Log) open(path string) (*lineWriter, error) {
 		path: path, file: f, log: l.log.WithValues("path", path), metrics: l.metrics, waiting: &l.waiting,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	if torn(path) {
+		w.pending = append(w.pending, '\n')
+		w.waiting.Add(1)
+	}
 	go w.run()
 	return w, nil
 }
@@ -65,6 +75,22 @@ func openFile(path string) (*os.File, error) {
 	}
 	// O_NONBLOCK: opening a FIFO that nobody reads is an error, and does not hang. It has no effect on a regular file.
 	return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
+}
+
+// torn reports whether a file ends in the middle of a line: its last writer was killed, or its disk full to the end.
+func torn(path string) bool {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	var last [1]byte
+	_, err = f.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
 }
 
 // is reports whether w writes what path names now.
@@ -95,6 +121,7 @@ func (w *lineWriter) add(line []byte) bool {
 		w.mu.Unlock()
 		w.waiting.Add(-int64(n))
 		w.metrics.AccessLogDropped.Inc()
+		w.complain(errFull)
 		return true
 	}
 	before := len(w.pending)
@@ -107,6 +134,22 @@ func (w *lineWriter) add(line []byte) bool {
 		}
 	}
 	return true
+}
+
+// errFull is what there is to say where a write takes for ever.
+var errFull = errors.New("it is not taken as fast as it is written")
+
+// complain tells the process log what is wrong, at first and then once in a while. Anybody may call it: the process log
+// holds nobody up.
+func (w *lineWriter) complain(err error) {
+	now := max(int64(exchange.Now()), 1)
+	last := w.said.Load()
+	if last != 0 && now-last < int64(sayAgain) || !w.said.CompareAndSwap(last, now) {
+		return
+	}
+	w.trouble.Store(true)
+	w.log.Error(err, "cannot write the access log; lines are kept while there is room and dropped after",
+		"dropped_lines", w.metrics.AccessLogDropped.Value())
 }
 
 // end says that no more lines come. What is pending is still written, for as long as endTimeout.
@@ -170,21 +213,18 @@ func (w *lineWriter) run() {
 // write writes lines, as often as it takes; when the writer was replaced, once more.
 func (w *lineWriter) write(lines []byte) {
 	rest := lines
-	for failed := false; len(rest) > 0; {
+	for len(rest) > 0 {
 		n, err := w.file.Write(rest)
 		rest = rest[n:]
 		w.waiting.Add(-int64(n))
 		if err == nil {
-			if failed {
+			if w.trouble.Swap(false) {
 				w.log.Info("the access log can be written again", "dropped_lines", w.metrics.AccessLogDropped.Value())
 			}
 			break
 		}
 		w.metrics.AccessLogWriteErrors.Inc()
-		if !failed {
-			w.log.Error(err, "cannot write the access log; lines are kept while there is room and dropped after")
-			failed = true
-		}
+		w.complain(err)
 		if !w.pause() {
 			w.metrics.AccessLogDropped.Add(uint64(bytes.Count(rest, []byte{'\n'})))
 			w.waiting.Add(-int64(len(rest)))
