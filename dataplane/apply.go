@@ -112,7 +112,8 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	})
 	d.metrics.KeepRoutes(metrics)
 	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
-	d.gate.SetLimit(s.Limits.MaxConnections)
+	d.gate.SetLimit(d.clientLimit(s.Limits.MaxConnections))
+	d.handshakes.SetConnections(s.Limits.MaxConnections)
 	tables := d.joinStreams(streams, s.Hash)
 	d.secure(s, opened, table, tables)
 	for _, l := range s.Listeners {
@@ -267,7 +268,7 @@ func (d *DataPlane) accept(l *openListener) {
 		} else if conn := d.handshake(nc, terminator, &facts); conn != nil {
 			server.Serve(conn, facts)
 		}
-	}, func() { d.metrics.RejectConnection(exchange.Overload) })
+	}, func() { d.metrics.RejectConnection(exchange.Overload) }, d.metrics.AcceptErrors.Inc)
 }
 
 // retire stops accepting and lets the connections end.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
 // A BindError lists the addresses that a configuration names and that cannot be had. A configuration without them may
@@ -128,6 +129,17 @@ func (d *DataPlane) unbind(ctx context.Context, all, closed map[listenerKey]*ope
 		l.Listener = again
 		d.accept(l)
 	}
+}
+
+// clientLimit returns how many clients may be connected, and says where that is not what was wished for, once for each wish.
+func (d *DataPlane) clientLimit(wished int) int {
+	descriptors := listener.Descriptors()
+	limit, enough := listener.Fit(wished, descriptors)
+	if !enough && (!d.ready.Load() || wished != d.serving.Load().snapshot.Limits.MaxConnections) {
+		telemetry.Warn(d.log, "there are not descriptors enough for limits.max_connections, two for each: raise the limit of open files (ulimit -n, LimitNOFILE)",
+			"max_connections", wished, "descriptors", descriptors, "clients", limit)
+	}
+	return limit
 }
 
 func samePort(a, b string) bool {

@@ -63,7 +63,7 @@ type DataPlane struct {
 	store    *store.Store // of shared rate limits
 	gate     listener.Gate
 
-	handshakes listener.Handshakes
+	handshakes *listener.Handshakes
 
 	mu       sync.Mutex // Apply, SetEndpoints and Drain have one writer
 	open     map[listenerKey]*openListener
@@ -92,12 +92,12 @@ func New(o Options) *DataPlane {
 	d := &DataPlane{
 		log: o.Log, metrics: o.Metrics, sweeper: wire.NewSweeper(),
 		open: make(map[listenerKey]*openListener), leaving: make(map[*openListener]struct{}),
-		filters: make(map[string]*liveFilter), handshakes: listener.NewHandshakes(),
+		filters: make(map[string]*liveFilter), handshakes: listener.NewHandshakes(0),
 	}
 	d.fetch, d.transport = newFetch(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = accesslog.New(o.Log.WithName("access-log"), o.Metrics)
-	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics.SpansLost)
+	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics)
 	d.store = store.New(snapshot.Store{}, o.Log.WithName("rate-limit-store"), o.Metrics)
 	d.proxy = proxy.New(o.Metrics, d.access, d.tracer, o.Log.WithName("proxy"))
 	watch := observer{metrics: o.Metrics}
@@ -120,6 +120,7 @@ func New(o Options) *DataPlane {
 	d.names = newNames(o.Resolver, o.ResolvePatience, d.resolved)
 	o.Metrics.SetUpstreams(d.eachUpstream)
 	o.Metrics.SetBreakers(d.eachBreaker)
+	o.Metrics.SetNames(d.names.resolver.Watched)
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
 	d.calls, d.hangUp = context.WithCancel(context.Background())

@@ -80,7 +80,11 @@ func (d *DataPlane) handshake(nc *net.TCPConn, terminator *listener.Terminator, 
 	conn, policy, err := terminator.Handshake(nc, wire.NewCarrier(nc))
 	if err != nil {
 		if !errors.Is(err, io.EOF) { // who comes and goes, as a health check of a load balancer does, says nothing
-			d.metrics.RejectConnection(exchange.TLSHandshake)
+			reason := exchange.TLSHandshake
+			if errors.Is(err, listener.ErrHandshakes) {
+				reason = exchange.TooManyHandshakes
+			}
+			d.metrics.RejectConnection(reason)
 			d.log.V(1).Info("a TLS handshake failed", "error", err.Error(), "client", facts.Remote.String(),
 				"address", facts.Local.String(), "ms", time.Since(begun).Milliseconds())
 		}

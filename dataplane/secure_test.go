@@ -468,7 +468,7 @@ func TestHandshakeTimeout(t *testing.T) {
 // TestHandshakesThatStopHoldUpNobody: at whatever point a client does not go on, others have their turn.
 func TestHandshakesThatStopHoldUpNobody(t *testing.T) {
 	d := newPlane(t)
-	d.handshakes = make(listener.Handshakes, 1)
+	d.handshakes = listener.NewHandshakes(1)
 	s := secured(rawOrigin(t, okAnswer), site{"a", nil, single(issue(t, 1, "a.example"))})
 	s.Limits.HeaderTimeout = time.Hour
 	apply(t, d, s)

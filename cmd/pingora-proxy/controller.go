@@ -23,6 +23,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/memory"
 	"github.com/pingora-proxy/pingora-proxy/controllers"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
@@ -186,10 +187,12 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 		printProblems(stderr, problems)
 		return fail(nil)
 	}
-	log, level, err := newLogger(stderr)
+	metrics := telemetry.NewMetrics(version)
+	log, level, err := newLogger(stderr, metrics)
 	if err != nil {
 		return fail(err)
 	}
+	defer telemetry.Flush(log)
 	// The libraries log through globals of theirs, which are the process's to set.
 	ctrl.SetLogger(log.WithName("controller"))
 	klog.SetLogger(log.WithName("client"))
@@ -202,7 +205,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	defer signal.Stop(signals)
 	limitThreads(&loaded.Globals)
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
-	d := dataplane.Options{Log: log, Version: version, Metrics: telemetry.NewMetrics(version), ResolvePatience: 100 * time.Millisecond}
+	d := dataplane.Options{Log: log, Version: version, Metrics: metrics, ResolvePatience: 100 * time.Millisecond}
 	d.Zone = o.zone
 	d.OnEjected = func(cluster string, endpoint netip.AddrPort) {
 		if c := controller.Load(); c != nil {
@@ -258,6 +261,7 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 	commit(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
+	p.running.Go(func() { memory.NewKeeper(p.log.WithName("memory")).Run(ctx) })
 	p.source = standalone.NewSource(source, p.log.WithName("config"), p.control.reloaded)
 	p.running.Go(func() {
 		begun := false

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/memory"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -40,16 +41,17 @@ func environmentLevel() (*telemetry.Level, string, error) {
 }
 
 // newLogger makes the process log as the environment wants it.
-func newLogger(stderr io.Writer) (logr.Logger, *telemetry.Level, error) {
+func newLogger(stderr io.Writer, metrics *telemetry.Metrics) (logr.Logger, *telemetry.Level, error) {
 	level, variable, err := environmentLevel()
 	if err != nil {
 		return logr.Logger{}, nil, fmt.Errorf("%s: %w", variable, err)
 	}
-	o := telemetry.LogOptions{Level: level, Writer: stderr, Stacks: os.Getenv("RUST_BACKTRACE") != "0"}
+	o := telemetry.LogOptions{Level: level, Writer: stderr, Stacks: os.Getenv("RUST_BACKTRACE") != "0", Lost: new(telemetry.Counter)}
+	metrics.SetLogLost(o.Lost)
 	if file, ok := stderr.(*os.File); ok {
 		o.Console = isTerminal(file)
 		if file == os.Stderr {
-			o.Writer = nil // a copy of it, which a closed pipe does not end the process through
+			o.Writer = nil // a copy of it, which a closed pipe does not end the process through, nor a full one hold up
 		}
 	}
 	log, err := telemetry.NewLogger(o)
@@ -68,10 +70,12 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 		printProblems(stderr, problems)
 		return fail(nil)
 	}
-	log, level, err := newLogger(stderr)
+	metrics := telemetry.NewMetrics(version)
+	log, level, err := newLogger(stderr, metrics)
 	if err != nil {
 		return fail(err)
 	}
+	defer telemetry.Flush(log)
 	if pidFile := o.pidFile; pidFile != "" || o.daemon {
 		if pidFile == "" {
 			pidFile = defaultPIDFile()
@@ -85,7 +89,7 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
-	p, err := start(source, loaded, log, level)
+	p, err := start(source, loaded, log, level, metrics)
 	if err != nil {
 		return fail(err)
 	}
@@ -106,13 +110,15 @@ type process struct {
 }
 
 // start brings the first configuration to serving.
-func start(source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level) (*process, error) {
+func start(
+	source standalone.Options, first *standalone.Loaded, log logr.Logger, level *telemetry.Level, metrics *telemetry.Metrics,
+) (*process, error) {
 	limitThreads(&first.Globals)
-	metrics := telemetry.NewMetrics(version)
 	p := &process{log: log, metrics: metrics, plane: dataplane.New(dataplane.Options{Log: log, Version: version, Metrics: metrics})}
 	p.control = newControl(p, level, source.Path)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
+	p.running.Go(func() { memory.NewKeeper(log.WithName("memory")).Run(ctx) })
 	p.source = standalone.NewSource(source, log.WithName("config"), p.control.reloaded)
 	started := make(chan error, 1)
 	p.running.Go(func() {

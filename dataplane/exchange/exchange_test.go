@@ -98,7 +98,7 @@ func TestNanos(t *testing.T) {
 	if n <= 0 {
 		t.Errorf("Now() = %d: 0 means not yet", n)
 	}
-	if d := n.Time().Sub(before); d < 0 || d > time.Minute {
-		t.Errorf("%v after the clock", d)
+	if d := time.Duration(Now() - n); d < 0 || d > time.Since(before) {
+		t.Errorf("%v passed", d)
 	}
 }

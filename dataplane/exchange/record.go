@@ -16,6 +16,7 @@ const (
 	NoEndpoints        Reason = "no_endpoints"         // 503: the cluster has no endpoint at all
 	ConnectFailed      Reason = "connect_failed"       // 502: no connection to the endpoint
 	ConnectTimeout     Reason = "connect_timeout"      // 504: no connection in time
+	ProxyExhausted     Reason = "proxy_exhausted"      // 503: no connection, for want of descriptors, ports or memory on this machine
 	UpstreamTLS        Reason = "upstream_tls"         // 502: no secure connection to the endpoint: its certificate, or ours, or no agreement
 	AddressNotAllowed  Reason = "address_not_allowed"  // 502: the endpoint's address must not be reached
 	UpstreamTimeout    Reason = "upstream_timeout"     // 504: no response head in time
@@ -37,6 +38,7 @@ const (
 	Overload           Reason = "too_many_connections" // 503: limits.max_connections is reached
 	Misdirected        Reason = "misdirected_request"  // 421: the connection was opened for another host, under another certificate
 	TLSHandshake       Reason = "tls_handshake"        // no answer: the handshake failed, or HTTP came without TLS
+	TooManyHandshakes  Reason = "too_many_handshakes"  // no answer: it was the oldest of too many handshakes that are not over
 	ProxyHeader        Reason = "proxy_protocol"       // no answer: the PROXY header is malformed, or its sender not trusted
 	Drained            Reason = "drained"              // a connection of a TCP service was cut when the time to drain was over
 	UnknownName        Reason = "unrecognized_name"    // no answer: no TCP service has the host that the client asks for
@@ -69,9 +71,6 @@ var clockStart = time.Now()
 
 // Now reads the monotonic clock.
 func Now() Nanos { return Nanos(time.Since(clockStart)) }
-
-// Time returns the wall-clock time of n.
-func (n Nanos) Time() time.Time { return clockStart.Add(time.Duration(n)) }
 
 // A Record is what the access log and the metrics tell of an exchange. Whoever knows a fact writes it down here, once.
 type Record struct {

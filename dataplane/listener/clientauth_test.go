@@ -180,7 +180,7 @@ func newSession(t *testing.T) *tls.SessionState {
 
 // TestTicketKeysRotate: the keys are replaced by and by, and an old ticket is good for a while.
 func TestTicketKeysRotate(t *testing.T) {
-	terminator := NewTerminator(NewHandshakes())
+	terminator := NewTerminator(NewHandshakes(0))
 	defer terminator.Close()
 	begin := time.Now()
 	terminator.base.Time = func() time.Time { return begin }

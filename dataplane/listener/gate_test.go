@@ -31,7 +31,7 @@ func TestLimit(t *testing.T) {
 		<-leave
 		_ = nc.Close()
 		left <- struct{}{}
-	}, func() { away.Add(1) })
+	}, func() { away.Add(1) }, func() { t.Error("not accepted") })
 	t.Cleanup(func() {
 		close(leave)
 		l.Close()
@@ -109,5 +109,27 @@ func TestOpen(t *testing.T) {
 	l.Close()
 	if !l.Closed() {
 		t.Error("not closed behind Close")
+	}
+}
+
+func TestFit(t *testing.T) {
+	for _, c := range []struct {
+		wished, descriptors, limit int
+		enough                     bool
+	}{
+		{1000, 1 << 20, 1000, true},
+		{1000, 2064, 1000, true},
+		{1000, 2063, 1000, false},
+		{65536, 1024, 768, false},
+		{0, 1024, 768, false},
+		{100, 100, 36, false},
+		{100, 10, 1, false},
+	} {
+		if limit, enough := Fit(c.wished, c.descriptors); limit != c.limit || enough != c.enough {
+			t.Errorf("%d wished for of %d: %d, %t; want %d, %t", c.wished, c.descriptors, limit, enough, c.limit, c.enough)
+		}
+	}
+	if n := Descriptors(); n < 64 {
+		t.Errorf("%d descriptors", n)
 	}
 }

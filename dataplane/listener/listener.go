@@ -23,6 +23,7 @@ type Listener struct {
 	done    chan struct{} // closed when Serve has returned
 	handle  func(nc *net.TCPConn)
 	refuse  func() // is told of each connection above the limit
+	failed  func() // is told of each attempt to accept that failed
 	serving atomic.Bool
 	closed  atomic.Bool
 	silent  atomic.Bool // nothing is said to who is turned away
@@ -60,12 +61,13 @@ func (l *Listener) Address() string { return l.address }
 func (l *Listener) Addr() netip.AddrPort { return l.tcp.Addr().(*net.TCPAddr).AddrPort() }
 
 // Serve accepts until Close, and gives each connection to handle on a goroutine of its own. turnedAway is called for
-// each connection above the limit.
-func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
-	l.handle, l.refuse = handle, turnedAway
+// each connection above the limit, failed for each attempt to accept one that failed.
+func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway, failed func()) {
+	l.handle, l.refuse, l.failed = handle, turnedAway, failed
 	l.serving.Store(true)
 	defer close(l.done)
 	pause := time.Duration(0)
+	var short shortage
 	for {
 		nc, err := l.tcp.AcceptTCP()
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
@@ -73,20 +75,57 @@ func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway func()) {
 		}
 		if err != nil {
 			// Out of descriptors, most likely. Accepting again at once would spin; those queued in the kernel wait.
-			if pause == 0 {
-				l.log.Error(err, "cannot accept connections for now", "address", l.address)
+			l.failed()
+			if short.begins(time.Now()) {
+				l.log.Error(err, "cannot accept connections for now; clients wait", "address", l.address)
 			}
-			pause = min(max(2*pause, 5*time.Millisecond), 500*time.Millisecond)
+			pause = min(max(2*pause, minPause), maxPause)
 			time.Sleep(pause)
 			continue
 		}
 		pause = 0
+		if !short.since.IsZero() && short.ends(time.Now()) {
+			l.log.Info("connections are accepted again", "address", l.address)
+		}
 		l.take(nc)
 	}
 	// On a busy machine the deadline may pass before this goroutine comes to accept what is queued.
 	for _, nc := range queued(l.tcp) {
 		l.take(nc)
 	}
+}
+
+const (
+	// minPause and maxPause bound the pause after a failed accept: it doubles for as long as they fail.
+	minPause = 5 * time.Millisecond
+	maxPause = 500 * time.Millisecond
+	// shortageSilence is how long accepting must go well until a shortage counts as over, and how often the log is told of
+	// one that lasts: at the limit every connection that ends lets one in, and the next one fails.
+	shortageSilence = 30 * time.Second
+)
+
+// A shortage is a time in which connections cannot be accepted now and again.
+type shortage struct {
+	since, last time.Time // when the log was told, and when it was noticed last
+}
+
+// begins reports whether the log is to be told of a failure at now.
+func (s *shortage) begins(now time.Time) bool {
+	s.last = now
+	if !s.since.IsZero() && now.Sub(s.since) < shortageSilence {
+		return false
+	}
+	s.since = now
+	return true
+}
+
+// ends reports whether the log is to be told that accepting goes well.
+func (s *shortage) ends(now time.Time) bool {
+	if now.Sub(s.last) < shortageSilence {
+		return false
+	}
+	*s = shortage{}
+	return true
 }
 
 // take gives a connection to its handler, or turns it away.

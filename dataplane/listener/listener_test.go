@@ -39,7 +39,7 @@ func greet(nc *net.TCPConn) {
 func TestCloseLosesNoConnection(t *testing.T) {
 	for range 8 {
 		l := open(t)
-		go l.Serve(greet, func() { t.Error("turned away") })
+		go l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
 		var clients sync.WaitGroup
 		var first sync.WaitGroup
 		for range 4 {
@@ -85,7 +85,7 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 	if err := l.tcp.SetDeadline(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	l.Serve(greet, func() { t.Error("turned away") })
+	l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
 	_ = l.tcp.Close()
 	for _, nc := range clients {
 		if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
@@ -122,4 +122,35 @@ func TestIgnoreNew(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 	greet(conns[0])
+}
+
+// The log is told of a shortage once in a while, however often connections are accepted in between.
+func TestShortageIsToldOfNowAndThen(t *testing.T) {
+	var s shortage
+	at := func(seconds int) time.Time { return time.Unix(1_000_000, 0).Add(time.Duration(seconds) * time.Second) }
+	for i, step := range []struct {
+		second       int
+		failed, want bool
+	}{
+		{0, true, true},
+		{1, true, false},
+		{2, false, false},
+		{20, true, false},
+		{31, true, true},
+		{32, false, false},
+		{50, true, false},
+		{79, false, false},
+		{81, false, true},
+		{82, true, true},
+	} {
+		var got bool
+		if step.failed {
+			got = s.begins(at(step.second))
+		} else {
+			got = s.ends(at(step.second))
+		}
+		if got != step.want {
+			t.Errorf("step %d, %+v: %t", i, step, got)
+		}
+	}
 }

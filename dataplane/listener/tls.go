@@ -16,22 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxHandshakes is how many handshakes run at once, of all listeners together. More would only take the processor from
-// each other, and memory with it; they wait for their turn. One that waits for its client does not count: who begins many
-// handshakes, and ends none, would else keep everybody out.
-const maxHandshakes = 1024
-
-// Handshakes are the turns of those that run.
-type Handshakes chan struct{}
-
-// NewHandshakes returns the turns for the listeners of a process.
-func NewHandshakes() Handshakes { return make(Handshakes, maxHandshakes) }
-
 // A Terminator ends TLS on the connections of one listener. It lives as long as the listener, and so do the keys of its
 // session tickets, which crypto/tls makes and replaces by itself.
 type Terminator struct {
 	base    *tls.Config
-	turns   Handshakes
+	turns   *Handshakes
 	raw     bool // what is spoken inside is not ours to agree to
 	current atomic.Pointer[termination]
 	running context.Context
@@ -51,7 +40,7 @@ type termination struct {
 type policyKey struct{}
 
 // NewTerminator returns a Terminator that serves nobody until Use.
-func NewTerminator(turns Handshakes) *Terminator {
+func NewTerminator(turns *Handshakes) *Terminator {
 	t := &Terminator{turns: turns}
 	t.base = &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -133,8 +122,16 @@ func (p *Policy) ticket(state *tls.ConnectionState) []byte {
 // Handshake makes a TLS connection of one that was accepted, and tells the policy that it went by; carrier is what TLS is to
 // run over, and tcp what that is made of. Where there is an error the connection is closed.
 func (t *Terminator) Handshake(tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, *Policy, error) {
-	ctx, cancel := context.WithTimeout(t.running, t.current.Load().timeout)
+	running, cancel := context.WithTimeout(t.running, t.current.Load().timeout)
 	defer cancel()
+	turn := t.turns.begin(running)
+	if turn == nil {
+		_ = tcp.SetLinger(0)
+		_ = tcp.Close()
+		return nil, nil, ErrHandshakes
+	}
+	defer turn.end()
+	ctx := turn.ctx
 	uncut := context.AfterFunc(ctx, func() { _ = tcp.Close() })
 	var conn *tls.Conn
 	var p *Policy
@@ -142,11 +139,11 @@ func (t *Terminator) Handshake(tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, *
 	done := make(chan struct{})
 	go func() { // with a stack of its own, which is large: measured, 2 to 3 KiB of 23 for each connection that is idle then
 		defer close(done)
-		conn, p, err = t.handshake(ctx, tcp, carrier)
+		conn, p, err = t.handshake(turn, tcp, carrier)
 	}()
 	<-done
 	if !uncut() {
-		return nil, nil, fmt.Errorf("the handshake was not over in time: %w", ctx.Err())
+		return nil, nil, fmt.Errorf("the handshake was not over in time: %w", context.Cause(ctx))
 	}
 	if err == nil {
 		return conn, p, nil
@@ -160,15 +157,14 @@ func (t *Terminator) Handshake(tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, *
 	return nil, nil, err
 }
 
-func (t *Terminator) handshake(ctx context.Context, tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, *Policy, error) {
+func (t *Terminator) handshake(turn *turn, tcp *net.TCPConn, carrier net.Conn) (*tls.Conn, *Policy, error) {
 	if err := awaitFirstByte(tcp); err != nil {
 		return nil, nil, err
 	}
-	turn := turn{of: t.turns, ctx: ctx}
 	if err := turn.take(); err != nil {
 		return nil, nil, err
 	}
-	defer turn.leave()
+	defer turn.stop()
 	if c, ok := carrier.(interface {
 		Around(before func(), after func() error)
 	}); ok {
@@ -179,31 +175,6 @@ func (t *Terminator) handshake(ctx context.Context, tcp *net.TCPConn, carrier ne
 	var p *Policy // ctx ends the handshake by closing the connection: crypto/tls would need a goroutine for that
 	err := conn.HandshakeContext(context.WithValue(context.Background(), policyKey{}, &p))
 	return conn, p, err
-}
-
-// A turn is one handshake's place among those that run.
-type turn struct {
-	of   Handshakes
-	ctx  context.Context // of the handshake
-	held bool
-}
-
-func (t *turn) take() error {
-	select {
-	case t.of <- struct{}{}:
-		t.held = true
-		return nil
-	case <-t.ctx.Done():
-		return t.ctx.Err()
-	}
-}
-
-// leave gives the place to another one. It may be left already.
-func (t *turn) leave() {
-	if t.held {
-		t.held = false
-		<-t.of
-	}
 }
 
 // Close ends the handshakes that run.

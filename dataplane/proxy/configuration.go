@@ -22,6 +22,8 @@ type Proxy struct {
 	current atomic.Pointer[Configuration]
 	running atomic.Int64 // requests that count for Configuration.MaxRequests
 
+	toldExhausted atomic.Int64 // when the log was told last that this machine has run out of something, on the monotonic clock
+
 	live map[string]*exchange.Occupancy // of services with a limit, by their names; Use alone changes it
 }
 

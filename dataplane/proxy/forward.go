@@ -106,6 +106,7 @@ func (p *Proxy) attempt(
 	if !clientFault(failure.Reason) {
 		choice.Report(x.Record.UpstreamHead, endpoint, 0, failure)
 		p.metrics.UpstreamError(failure.Reason)
+		p.exhausted(x.Record.UpstreamHead, failure)
 	}
 	if x.Trace != nil {
 		x.Trace.Attempted(x, failure)
@@ -113,6 +114,21 @@ func (p *Proxy) attempt(
 	p.log.V(1).Info("a try failed", "reason", failure.Reason, "error", failure.Err, "request_id", string(x.RequestID),
 		"route", s.ID(), "endpoint", x.Record.Upstream.String(), "attempt", x.Record.Attempts)
 	return failure
+}
+
+// sayExhausted is how often the log is told that this machine has run out of something.
+const sayExhausted = exchange.Nanos(30 * time.Second)
+
+// exhausted tells the log, once in a while, that connections to endpoints cannot be opened for want of something here.
+func (p *Proxy) exhausted(now exchange.Nanos, failure *exchange.Failure) {
+	if failure.Reason != exchange.ProxyExhausted {
+		return
+	}
+	last := p.toldExhausted.Load()
+	if last != 0 && now-exchange.Nanos(last) < sayExhausted || !p.toldExhausted.CompareAndSwap(last, int64(now)) {
+		return
+	}
+	p.log.Error(failure.Err, "connections to endpoints cannot be opened: this machine has run out of descriptors, ports or memory")
 }
 
 // clientFault reports whether the client, and not the endpoint, ended an upload.
@@ -133,7 +149,7 @@ func retryable(x *exchange.Exchange, s *snapshot.Route, failure *exchange.Failur
 	}
 	switch failure.Reason {
 	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamTLS, exchange.AddressNotAllowed, exchange.UpstreamReset,
-		exchange.UpstreamTimeout:
+		exchange.UpstreamTimeout, exchange.ProxyExhausted:
 		return !failure.BodyRead && (!failure.Sent || r.Method.Idempotent())
 	}
 	return false
@@ -151,6 +167,9 @@ func answerFailure(x *exchange.Exchange, failure *exchange.Failure) {
 	switch failure.Reason {
 	case exchange.UpstreamTimeout, exchange.ConnectTimeout:
 		status = 504
+	case exchange.ProxyExhausted:
+		turnAway(x, failure.Reason, time.Second)
+		return
 	case exchange.RequestTimeout:
 		status = 408
 	case exchange.BadRequest:

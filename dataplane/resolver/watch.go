@@ -56,6 +56,19 @@ func (r *Resolver) Watch(name string, onChange func([]netip.Addr, error)) (stop 
 	return sync.OnceFunc(func() { w.leave(one) })
 }
 
+// Watched returns how many names are followed, and how many of them could not be resolved, or not for both families, when that
+// was tried last.
+func (r *Resolver) Watched() (followed, failing int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.watches {
+		if w.failing.Load() {
+			failing++
+		}
+	}
+	return len(r.watches), failing
+}
+
 // watch is one name that is kept fresh.
 type watch struct {
 	name     string
@@ -65,6 +78,8 @@ type watch struct {
 	// Only run touches these.
 	known    [families][]netip.Addr
 	failures int
+
+	failing atomic.Bool // the last lookup brought nothing, or one family alone
 
 	mu       sync.Mutex // inside Resolver.mu and watcher.telling
 	watchers []*watcher
@@ -168,6 +183,7 @@ func (w *watch) take(res result, err error) time.Duration {
 		w.reportFailure(partial)
 		return min(res.ttl, w.retry())
 	}
+	w.failing.Store(false)
 	if w.failures > 0 {
 		w.resolver.opts.Log.Info("DNS name resolved again", "name", w.name, "failures", w.failures)
 		w.failures = 0
@@ -189,6 +205,7 @@ func (w *watch) reportFailure(err error) {
 
 // retry counts a failure and returns the pause after it.
 func (w *watch) retry() time.Duration {
+	w.failing.Store(true)
 	pause := min(minRetry<<min(w.failures, 5), maxRetry)
 	w.failures++
 	return pause - rand.N(pause/2+1)

@@ -16,7 +16,9 @@ type descriptions struct {
 	breakerState                          *prometheus.Desc
 	upstreamHealthy, checks, ejections    *prometheus.Desc
 	reloads, reloadSuccessful, reloadedAt *prometheus.Desc
-	logDropped, logErrors                 *prometheus.Desc
+	logDropped, logErrors, processLog     *prometheus.Desc
+	acceptErrors, spansDropped            *prometheus.Desc
+	namesFollowed, namesFailing           *prometheus.Desc
 	notAfter                              *prometheus.Desc
 }
 
@@ -55,7 +57,13 @@ func describe() *descriptions {
 		logDropped: desc("access_log_dropped_total", "Lines of the access log that were lost because it could not be written."),
 		notAfter: desc("tls_certificate_not_after_seconds", "When a certificate ends, in Unix time.",
 			"namespace", "service", "certificate"),
-		logErrors: desc("access_log_write_errors_total", "Failed writes of the access log."),
+		logErrors:  desc("access_log_write_errors_total", "Failed writes of the access log."),
+		processLog: desc("log_dropped_total", "Lines of the process log that were lost because stderr did not take them."),
+		acceptErrors: desc("accept_errors_total",
+			"Failed attempts to accept a client connection, for lack of descriptors or of memory. The connection waits in the kernel."),
+		spansDropped:  desc("trace_spans_dropped_total", "Spans that were lost: the collector did not take them, or too many waited for it."),
+		namesFollowed: desc("dns_names", "DNS names whose addresses are followed."),
+		namesFailing:  desc("dns_names_failing", "DNS names that could not be resolved when that was tried last; known addresses stay in use."),
 	}
 }
 
@@ -72,6 +80,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		d.requests, d.duration, d.upstreamDuration, d.requestBytes, d.responseBytes, d.retries, d.openConnections, d.active,
 		d.tunnels, d.connections, d.rejected, d.local, d.aborted, d.upstreamErrors, d.upstreamHealthy, d.checks, d.ejections,
 		d.reloads, d.reloadSuccessful, d.reloadedAt, d.logDropped, d.logErrors, d.notAfter, d.breakerState,
+		d.processLog, d.acceptErrors, d.spansDropped, d.namesFollowed, d.namesFailing,
 	} {
 		ch <- desc
 	}
@@ -107,6 +116,16 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(d.reloadedAt, float64(m.reloadedAt.Load())/1000)
 	counter(d.logDropped, m.AccessLogDropped.Value())
 	counter(d.logErrors, m.AccessLogWriteErrors.Value())
+	if lost := m.logLost.Load(); lost != nil {
+		counter(d.processLog, lost.Value())
+	}
+	counter(d.acceptErrors, m.AcceptErrors.Value())
+	counter(d.spansDropped, m.spansDropped.Value())
+	if count := m.names.Load(); count != nil {
+		followed, failing := (*count)()
+		gauge(d.namesFollowed, float64(followed))
+		gauge(d.namesFailing, float64(failing))
+	}
 	if list := m.certificates.Load(); list != nil {
 		for _, c := range *list {
 			gauge(d.notAfter, float64(c.NotAfter.Unix()), c.Namespace, c.Service, c.Name)

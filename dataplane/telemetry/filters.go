@@ -67,5 +67,8 @@ func (m *Metrics) JWKSRefresh(provider string, ok bool) {
 // SpansLost counts a batch of spans that could not be sent.
 func (m *Metrics) SpansLost() { m.filters.exportFailures.Inc() }
 
+// SpansDropped counts spans that no collector has got.
+func (m *Metrics) SpansDropped(n int) { m.spansDropped.Add(uint64(n)) }
+
 // Mirrored counts a copy of a request: sent, dropped or failed.
 func (m *Metrics) Mirrored(result string) { m.filters.mirrored.WithLabelValues(result).Inc() }

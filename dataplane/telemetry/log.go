@@ -82,22 +82,16 @@ func ParseLevel(s string) (string, error) {
 // LogOptions say how the process log looks.
 type LogOptions struct {
 	Level   *Level    // nil: info
-	Writer  io.Writer // nil: stderr
+	Writer  io.Writer // nil: stderr, which nobody who logs waits for
 	Console bool      // short lines for a terminal, instead of JSON
 	Stacks  bool      // add a stack to errors
+	Lost    *Counter  // counts the lines that stderr did not take; nil: nobody asks
 }
 
 // NewLogger returns the process log. Warn writes its warnings, which logr has no word for.
 func NewLogger(o LogOptions) (logr.Logger, error) {
 	if o.Level == nil {
 		o.Level = NewLevel()
-	}
-	if o.Writer == nil {
-		stderr, err := Duplicate(os.Stderr) // a log whose reader is gone must not end the proxy
-		if err != nil {
-			return logr.Discard(), fmt.Errorf("stderr: %w", err)
-		}
-		o.Writer = stderr
 	}
 	config := zapcore.EncoderConfig{
 		TimeKey: "ts", LevelKey: "level", NameKey: "logger", MessageKey: "msg", StacktraceKey: "stack",
@@ -112,12 +106,27 @@ func NewLogger(o LogOptions) (logr.Logger, error) {
 		config.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoder = zapcore.NewConsoleEncoder(config)
 	}
+	if o.Writer == nil {
+		stderr, err := Duplicate(os.Stderr) // a log whose reader is gone must not end the proxy
+		if err != nil {
+			return logr.Discard(), fmt.Errorf("stderr: %w", err)
+		}
+		o.Writer = newLogQueue(stderr, o.Lost, encoder)
+	}
 	var options []zap.Option
 	if o.Stacks {
 		options = append(options, zap.AddStacktrace(zapcore.ErrorLevel))
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(o.Writer)), o.Level.zap)
 	return zapr.NewLoggerWithOptions(zap.New(core, options...), zapr.LogInfoLevel("")), nil
+}
+
+// Flush waits until what was logged is written, for no longer than a second: a process that is about to end has somebody to
+// tell why.
+func Flush(log logr.Logger) {
+	if under, ok := log.GetSink().(zapr.Underlier); ok {
+		_ = under.GetUnderlying().Sync() // of a pipe or a terminal it is an error
+	}
 }
 
 // Warn logs a warning: something that the reader should change, and that the program can live with.

@@ -33,6 +33,10 @@ type Metrics struct {
 
 	AccessLogDropped     Counter // lines that found the buffer full; AccessLog counts them
 	AccessLogWriteErrors Counter // failed writes of the access log; AccessLog counts them
+	AcceptErrors         Counter // connections that could not be accepted for lack of something; the listeners count them
+
+	spansDropped Counter
+	logLost      atomic.Pointer[Counter] // lines of the process log
 
 	rejectedConnections reasons
 	localResponses      reasons
@@ -48,6 +52,7 @@ type Metrics struct {
 	upstreams           atomic.Pointer[func(yield func(upstream string, healthy bool))]
 	breakers            atomic.Pointer[func(yield func(service, cluster string, state int))]
 	certificates        atomic.Pointer[[]Certificate]
+	names               atomic.Pointer[func() (followed, failing int)]
 
 	filters  filterMetrics
 	registry *prometheus.Registry
@@ -177,6 +182,13 @@ type Certificate struct {
 
 // SetCertificates says which certificates the configuration that now serves has, each once.
 func (m *Metrics) SetCertificates(list []Certificate) { m.certificates.Store(&list) }
+
+// SetLogLost says where the lines of the process log are counted that nobody has got.
+func (m *Metrics) SetLogLost(lines *Counter) { m.logLost.Store(lines) }
+
+// SetNames tells where it is read how many DNS names are followed, and how many of them could not be resolved when that was
+// tried last.
+func (m *Metrics) SetNames(count func() (followed, failing int)) { m.names.Store(&count) }
 
 // RejectConnection counts a client connection that was turned away: too_many_connections, tls_handshake, …
 func (m *Metrics) RejectConnection(reason exchange.Reason) { m.rejectedConnections.inc(string(reason)) }

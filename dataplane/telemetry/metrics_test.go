@@ -87,6 +87,12 @@ func TestEverythingHasItsName(t *testing.T) {
 	m.SharedStore(true, true)
 	m.AccessLogDropped.Add(7)
 	m.AccessLogWriteErrors.Inc()
+	lost := new(Counter)
+	lost.Add(2)
+	m.SetLogLost(lost)
+	m.AcceptErrors.Inc()
+	m.SpansDropped(9)
+	m.SetNames(func() (int, int) { return 3, 1 })
 	m.SetUpstreams(func(yield func(string, bool)) {
 		yield("10.0.0.1:80", true)
 		yield("10.0.0.2:80", false)
@@ -141,6 +147,11 @@ func TestEverythingHasItsName(t *testing.T) {
 		"config_last_reload_successful{}":                                                                        1,
 		"access_log_dropped_total{}":                                                                             7,
 		"access_log_write_errors_total{}":                                                                        1,
+		"log_dropped_total{}":                                                                                    2,
+		"accept_errors_total{}":                                                                                  1,
+		"trace_spans_dropped_total{}":                                                                            9,
+		"dns_names{}":                                                                                            3,
+		"dns_names_failing{}":                                                                                    1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

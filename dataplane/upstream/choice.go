@@ -40,7 +40,7 @@ func (w *Choice) Report(now exchange.Nanos, e *Endpoint, status int, f *exchange
 	switch {
 	case f == nil:
 		w.pass.Report(now, failing(status))
-	case theirs(f.Reason) && !ours(f):
+	case theirs(f.Reason):
 		w.pass.Report(now, true)
 	}
 }

@@ -1,11 +1,9 @@
 package upstream
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -36,13 +34,13 @@ func (e *Endpoint) Report(status int, f *exchange.Failure) {
 	}
 	reason := strconv.Itoa(status)
 	if f != nil {
+		if f.Reason == exchange.ProxyExhausted { // it says nothing about the endpoint
+			e.noteError(f.Error())
+		}
 		if !theirs(f.Reason) {
 			return
 		}
 		e.noteError(f.Error())
-		if ours(f) {
-			return
-		}
 		reason = string(f.Reason)
 	}
 	passive := e.cluster.settings.Load().Passive
@@ -64,18 +62,6 @@ func theirs(reason exchange.Reason) bool {
 	case exchange.ConnectFailed, exchange.ConnectTimeout, exchange.UpstreamTLS, exchange.AddressNotAllowed, exchange.UpstreamReset,
 		exchange.UpstreamTimeout, exchange.UpstreamProtocol, exchange.UpstreamTruncated, exchange.UpstreamIdle:
 		return true
-	}
-	return false
-}
-
-// ours reports whether a connection could not be opened because this machine ran out of something.
-func ours(f *exchange.Failure) bool {
-	for _, errno := range [...]syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EADDRNOTAVAIL,
-	} {
-		if errors.Is(f.Err, errno) {
-			return true
-		}
 	}
 	return false
 }

@@ -11,6 +11,7 @@ import (
 	multiplexed "github.com/pingora-proxy/pingora-proxy/dataplane/http2/client"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
 // An Endpoint is one address of a cluster. It lives for as long as the cluster has that address.
@@ -68,10 +69,15 @@ func (e *Endpoint) noteError(text string) {
 }
 
 // Checked tells how an active check ended; nil is a pass. The first check decides at once, so that an endpoint that was
-// never up gets no requests; after it the thresholds of the cluster's HealthCheck count.
+// never up gets no requests; after it the thresholds of the cluster's HealthCheck count. A check that could not even be made,
+// because this machine ran out of something, changes nothing.
 func (e *Endpoint) Checked(err error) {
 	c := e.cluster
 	c.owner.options.Observer.HealthCheck(c.id, e.addr, err == nil)
+	if err != nil && dial.Exhausted(err) { // it says nothing about the endpoint
+		e.noteError(err.Error())
+		return
+	}
 	var events []event
 	c.mu.Lock()
 	check := c.settings.Load().Health

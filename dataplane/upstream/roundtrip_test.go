@@ -186,11 +186,27 @@ func TestRoundTripRepeatsWhatMetTheEndOfAnIdleConnection(t *testing.T) {
 func TestReportKeepsOurOwnShortageFromTheEndpoint(t *testing.T) {
 	c := ejecting(t, nil, snapshotPassive(1, 100), 1, 1)
 	e := endpoint(t, c, 1)
-	e.Report(0, &exchange.Failure{Reason: exchange.ConnectFailed, Err: &net.OpError{Op: "dial", Err: syscall.EMFILE}})
+	e.Report(0, &exchange.Failure{Reason: exchange.ProxyExhausted, Err: &net.OpError{Op: "dial", Err: syscall.EMFILE}})
 	if n := e.errors.Load(); n != 0 {
 		t.Errorf("%d errors counted for a lack of file descriptors", n)
 	}
 	if s := c.Status().Endpoints[0]; s.LastError == "" {
 		t.Error("the error is not in the status")
+	}
+}
+
+func TestCheckedKeepsOurOwnShortageFromTheEndpoint(t *testing.T) {
+	c := ejecting(t, nil, nil, 1)
+	e := endpoint(t, c, 1)
+	e.Checked(&net.OpError{Op: "dial", Err: syscall.EMFILE})
+	if picked, _ := c.Pick(nil); picked == nil {
+		t.Error("the endpoint was taken out for a lack of file descriptors")
+	}
+	if s := c.Status().Endpoints[0]; s.LastError == "" {
+		t.Error("the error is not in the status")
+	}
+	e.Checked(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	if picked, _ := c.Pick(nil); picked != nil {
+		t.Error("the first check that says something did not count")
 	}
 }

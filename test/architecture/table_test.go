@@ -39,6 +39,7 @@ var table = map[string]row{
 	},
 	"api/v1alpha1/gen": {imports: []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1"}},
 
+	"cmd/pingora-proxy/memory": {libraries: []string{logr}},
 	"controllers": {
 		imports: []string{
 			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/translate/material", "controllers/translate/realm", "controllers/contents", "controllers/endpoints", "controllers/lastgood", "controllers/publish",

@@ -21,7 +21,9 @@ type near struct {
 	interrupted chan struct{}
 }
 
-func (n *near) wait(by exchange.Nanos) { _ = n.SetDeadline(by.Time()) }
+func (n *near) wait(by exchange.Nanos) {
+	_ = n.SetDeadline(time.Now().Add(time.Duration(by - exchange.Now())))
+}
 
 func (n *near) Read(p []byte, by exchange.Nanos) (int, error) {
 	n.wait(by)

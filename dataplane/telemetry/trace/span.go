@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -20,7 +21,13 @@ type exchangeTrace struct {
 	ctx      context.Context //nolint:containedctx // it holds the server span, as the library wants it
 	server   oteltrace.Span
 	attempt  oteltrace.Span // of the try that runs; nil: none does
+	wall     time.Time      // the clock on the wall when it began
+	begun    exchange.Nanos // the same moment
 }
+
+// at is when something happened. All times of an exchange follow from one look at the wall: while it runs that clock may jump,
+// and a span must not take hours, or end before it begins.
+func (e *exchangeTrace) at(n exchange.Nanos) time.Time { return e.wall.Add(time.Duration(n - e.begun)) }
 
 // Begin starts the server span of a request that is to be traced, once its head was read. x.Trace stays nil for others, and
 // the fields of their parents stay as they are.
@@ -39,9 +46,9 @@ func (t *Tracer) Begin(x *exchange.Exchange) {
 			TraceID: from.trace, SpanID: from.span, TraceFlags: oteltrace.FlagsSampled, Remote: true,
 		}))
 	}
-	e := &exchangeTrace{pipeline: p}
+	e := &exchangeTrace{pipeline: p, wall: time.Now(), begun: exchange.Now()}
 	e.ctx, e.server = p.tracer.Start(ctx, x.Request.Method.String(),
-		oteltrace.WithSpanKind(oteltrace.SpanKindServer), oteltrace.WithTimestamp(x.Record.Start.Time()))
+		oteltrace.WithSpanKind(oteltrace.SpanKindServer), oteltrace.WithTimestamp(e.at(x.Record.Start)))
 	x.Record.TraceID = e.server.SpanContext().TraceID()
 	x.Trace = e
 }
@@ -50,7 +57,7 @@ func (t *Tracer) Begin(x *exchange.Exchange) {
 func (e *exchangeTrace) Attempt(x *exchange.Exchange) {
 	r := &x.Request
 	_, e.attempt = e.pipeline.tracer.Start(e.ctx, r.Method.String(),
-		oteltrace.WithSpanKind(oteltrace.SpanKindClient), oteltrace.WithTimestamp(x.Record.UpstreamStart.Time()))
+		oteltrace.WithSpanKind(oteltrace.SpanKindClient), oteltrace.WithTimestamp(e.at(x.Record.UpstreamStart)))
 	if x.Record.Attempts > 1 {
 		e.attempt.SetAttributes(attribute.Int("http.request.resend_count", x.Record.Attempts-1))
 	}
@@ -78,7 +85,7 @@ func (e *exchangeTrace) Attempted(x *exchange.Exchange, failure *exchange.Failur
 			e.attempt.SetStatus(codes.Error, "")
 		}
 	}
-	e.attempt.End(oteltrace.WithTimestamp(x.Record.UpstreamHead.Time()))
+	e.attempt.End(oteltrace.WithTimestamp(e.at(x.Record.UpstreamHead)))
 	e.attempt = nil
 }
 
@@ -132,7 +139,7 @@ func (e *exchangeTrace) Done(x *exchange.Exchange) {
 		e.server.SetStatus(codes.Error, kind)
 	}
 	e.server.SetAttributes(attributes...)
-	e.server.End(oteltrace.WithTimestamp(rec.End.Time()))
+	e.server.End(oteltrace.WithTimestamp(e.at(rec.End)))
 }
 
 // text is what a client has sent, as valid UTF-8: one bad byte would lose a whole batch.

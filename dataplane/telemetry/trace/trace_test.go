@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -120,15 +121,16 @@ func TestSpansReachTheCollector(t *testing.T) {
 		if protocol == "http" {
 			c.Endpoint, c.HTTP = overHTTP, true
 		}
-		tracer := New(logr.Discard(), "test", func() { t.Error("a batch was lost") })
+		told := &counts{}
+		tracer := New(logr.Discard(), "test", told)
 		if err := tracer.Apply(c); err != nil {
 			t.Fatal(err)
 		}
 		x := exchangeOf("Traceparent: 00-"+traceID+"-"+spanID+"-01", "Tracestate: a=b", "B3: 0", "User-Agent: \xff")
 		run(tracer, x)
 		tracer.Close()
-		if len(s.spans) != 3 {
-			t.Fatalf("%s: the collector got %v", protocol, s.spans)
+		if len(s.spans) != 3 || told.spans.Load() != 0 {
+			t.Fatalf("%s: the collector got %v, %d are lost", protocol, s.spans, told.spans.Load())
 		}
 		server := s.spans[2]
 		if server.GetKind() != otlp.Span_SPAN_KIND_SERVER || server.GetName() != "GET shop/api" || string(server.GetParentSpanId()) != "\xb7\xadkqi 31" {
@@ -199,10 +201,51 @@ func TestWhoIsTraced(t *testing.T) {
 	}
 }
 
+// counts are what a Tracer tells of itself.
+type counts struct{ batches, spans atomic.Int64 }
+
+func (c *counts) SpansLost()         { c.batches.Add(1) }
+func (c *counts) SpansDropped(n int) { c.spans.Add(int64(n)) }
+
+// TestCollectorHangs: so many spans wait, and those that find no room are counted, each of them.
+func TestCollectorHangs(t *testing.T) {
+	release := make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	lost := &counts{}
+	tracer := New(logr.Discard(), "test", lost)
+	if err := tracer.Apply(Config{Endpoint: web.URL, HTTP: true, SamplePercent: 100}); err != nil {
+		t.Fatal(err)
+	}
+	const each = 3 // spans of an exchange with two tries
+	ended := int64(0)
+	for lost.spans.Load() < 1000 {
+		run(tracer, exchangeOf())
+		ended += each
+	}
+	if kept := ended - lost.spans.Load(); kept < maxWaiting || kept > 2*maxWaiting {
+		t.Errorf("%d spans are kept", kept)
+	}
+	close(release)
+	web.Close()
+	tracer.Close()
+}
+
+// Times of an exchange belong to each other, and to the clock on the wall.
+func TestTimesFollowTheWall(t *testing.T) {
+	now := exchange.Now()
+	e := &exchangeTrace{wall: time.Now().Add(-9 * time.Hour), begun: now} // it was put forward since
+	if d := e.at(now + 5).Sub(e.at(now - 20)); d != 25 {
+		t.Errorf("%v between two moments, want 25ns", d)
+	}
+	if d := time.Since(e.at(now)); d < 9*time.Hour || d > 9*time.Hour+time.Minute {
+		t.Errorf("%v ago", d)
+	}
+}
+
 // TestCollectorAway: spans are lost, counted, and nobody waits for them.
 func TestCollectorAway(t *testing.T) {
-	lost := make(chan struct{}, 8)
-	tracer := New(logr.Discard(), "test", func() { lost <- struct{}{} })
+	lost := &counts{}
+	tracer := New(logr.Discard(), "test", lost)
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	if err := tracer.Apply(Config{Endpoint: gone.URL, HTTP: true, SamplePercent: 100}); err != nil {
@@ -210,10 +253,8 @@ func TestCollectorAway(t *testing.T) {
 	}
 	run(tracer, exchangeOf())
 	tracer.Close()
-	select {
-	case <-lost:
-	case <-time.After(20 * time.Second):
-		t.Error("no batch was lost")
+	if batches, spans := lost.batches.Load(), lost.spans.Load(); batches != 1 || spans != 3 {
+		t.Errorf("%d batches and %d spans are lost, want 1 and 3", batches, spans)
 	}
 	if err := tracer.Apply(Config{Endpoint: "https://a", CA: []byte("x")}); err == nil {
 		t.Error("a bundle without a certificate is taken")

@@ -53,7 +53,7 @@ func (c *Config) equal(o *Config) bool {
 type Tracer struct {
 	log     logr.Logger
 	version string
-	failed  func() // counts a batch that could not be sent
+	metrics Metrics
 	current atomic.Pointer[pipeline]
 
 	mu      sync.Mutex // guards what follows
@@ -69,13 +69,26 @@ type pipeline struct {
 	w3c, b3  bool
 }
 
-// New returns a Tracer that is off. failed, which may be nil, is called for each batch that could not be sent.
-func New(log logr.Logger, version string, failed func()) *Tracer {
-	if failed == nil {
-		failed = func() {}
-	}
-	return &Tracer{log: log, version: version, failed: failed}
+// Metrics are what a Tracer tells of itself.
+type Metrics interface {
+	// SpansLost counts a batch of spans that could not be sent.
+	SpansLost()
+	// SpansDropped counts spans that no collector has got: those of such batches, and those that found too many waiting.
+	SpansDropped(n int)
 }
+
+// New returns a Tracer that is off. metrics may be nil.
+func New(log logr.Logger, version string, metrics Metrics) *Tracer {
+	if metrics == nil {
+		metrics = nobody{}
+	}
+	return &Tracer{log: log, version: version, metrics: metrics}
+}
+
+type nobody struct{}
+
+func (nobody) SpansLost()       {}
+func (nobody) SpansDropped(int) {}
 
 // Apply makes the tracer follow a configuration. Spans that are open are sent where they would have gone. With an error
 // nothing has changed.
@@ -126,12 +139,14 @@ func (t *Tracer) open(c *Config) (*pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	w := &watched{SpanExporter: exporter, tracer: t}
+	queue := sdk.NewBatchSpanProcessor(w, sdk.WithMaxQueueSize(maxWaiting), sdk.WithBatchTimeout(time.Second), sdk.WithExportTimeout(patience))
 	provider := sdk.NewTracerProvider(
 		sdk.WithSampler(sdk.AlwaysSample()), // Begin has decided
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "pingora-proxy"), attribute.String("service.version", t.version),
 		)),
-		sdk.WithBatcher(&watched{SpanExporter: exporter, tracer: t}, sdk.WithMaxQueueSize(maxWaiting), sdk.WithBatchTimeout(time.Second), sdk.WithExportTimeout(patience)),
+		sdk.WithSpanProcessor(&entrance{SpanProcessor: queue, watched: w}),
 	)
 	return &pipeline{
 		provider: provider, tracer: provider.Tracer(scope, oteltrace.WithInstrumentationVersion(t.version)),
@@ -177,15 +192,18 @@ func newExporter(c *Config) (*otlptrace.Exporter, error) {
 // watched says when spans cannot be sent, once, and when they can again.
 type watched struct {
 	sdk.SpanExporter
-	tracer *Tracer
-	broken atomic.Bool
+	tracer  *Tracer
+	broken  atomic.Bool
+	waiting atomic.Int64 // spans that have ended and were not handed to the exporter
 }
 
 // ExportSpans implements sdk.SpanExporter. The error ends here: the library would only print it.
 func (w *watched) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	w.waiting.Add(-int64(len(spans)))
 	err := w.SpanExporter.ExportSpans(ctx, spans)
 	if err != nil {
-		w.tracer.failed()
+		w.tracer.metrics.SpansLost()
+		w.tracer.metrics.SpansDropped(len(spans))
 	}
 	if broken := err != nil; w.broken.Swap(broken) != broken {
 		if broken {
@@ -195,6 +213,23 @@ func (w *watched) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) err
 		}
 	}
 	return nil
+}
+
+// An entrance lets spans into the queue for the collector while there is room. The library's queue has the same bound, but
+// does not say how many it drops.
+type entrance struct {
+	sdk.SpanProcessor
+	watched *watched
+}
+
+// OnEnd implements sdk.SpanProcessor.
+func (e *entrance) OnEnd(span sdk.ReadOnlySpan) {
+	if e.watched.waiting.Add(1) > maxWaiting {
+		e.watched.waiting.Add(-1)
+		e.watched.tracer.metrics.SpansDropped(1)
+		return
+	}
+	e.SpanProcessor.OnEnd(span)
 }
 
 // sampled decides for a request without a parent's decision.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
@@ -33,12 +34,27 @@ func (o *Opener) Open(ctx context.Context, w *Way, addr netip.AddrPort, p Purpos
 	if err != nil {
 		reason := exchange.ConnectFailed
 		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() { // context.DeadlineExceeded is one too
+		if Exhausted(err) {
+			reason = exchange.ProxyExhausted
+		} else if errors.As(err, &timeout) && timeout.Timeout() { // context.DeadlineExceeded is one too
 			reason = exchange.ConnectTimeout
 		}
 		return nil, &exchange.Failure{Reason: reason, Err: err}
 	}
 	return w.Ready(ctx, nc, addr.Addr(), p)
+}
+
+// Exhausted reports whether a connection could not be opened because this machine ran out of something: descriptors, ports,
+// memory. It says nothing about the endpoint.
+func Exhausted(err error) bool {
+	for _, errno := range [...]syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EADDRNOTAVAIL,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *Opener) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {

@@ -1,0 +1,110 @@
+package memory
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+const (
+	// sharePercent is how much of the group's limit the runtime may take. The rest is for what it does not count: the buffers
+	// of sockets, files that are cached, and what is allocated while a collection runs.
+	sharePercent = 90
+	// look is how often the keeper looks: at the group's limit, which may be changed while the process runs, and at what could
+	// be given back.
+	look = 10 * time.Second
+	// worthwhile is the least that is given back. Less is not worth a collection.
+	worthwhile = 16 << 20
+	// between is the least time between two returns: what a proxy under load gives back it needs again.
+	between = time.Minute
+)
+
+// A Keeper keeps the process's memory.
+type Keeper struct {
+	log    logr.Logger
+	root   string
+	own    bool          // the limit is ours to set
+	limit  int64         // that was set; 0: none
+	settle time.Duration // between two looks
+
+	held        uint64    // bytes that the process had from the system at the last look
+	collections uint64    // that there had been by then
+	floor       uint64    // the least that it has held since something was given back
+	last        time.Time // when that was
+}
+
+// NewKeeper returns a Keeper, which has set the limit for the first time, unless GOMEMLIMIT says what it shall be.
+func NewKeeper(log logr.Logger) *Keeper {
+	k := &Keeper{log: log, root: "/", settle: look}
+	k.own = os.Getenv("GOMEMLIMIT") == ""
+	k.follow()
+	return k
+}
+
+// follow sets the limit as the group has it.
+func (k *Keeper) follow() {
+	if !k.own {
+		return
+	}
+	group := GroupLimit(k.root)
+	if group == k.limit {
+		return
+	}
+	k.limit = group
+	if group == 0 {
+		debug.SetMemoryLimit(1<<63 - 1)
+		k.log.Info("there is no limit of memory any more")
+		return
+	}
+	share := group / 100 * sharePercent
+	debug.SetMemoryLimit(share)
+	k.log.Info("the memory limit follows the control group's", "limit_mib", share>>20, "group_mib", group>>20)
+}
+
+// Run keeps the memory until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	ticker := time.NewTicker(k.settle)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			k.follow()
+			k.giveBack(now)
+		}
+	}
+}
+
+// giveBack returns to the system what a peak has left behind, when it is over: when hardly any collection was due since the last
+// look, and the process holds half as much again as it did at its last return. The runtime gives back too, but slowly, and what
+// it holds is found to be garbage only by the next collection, which a process that has become idle does for minutes not need.
+func (k *Keeper) giveBack(now time.Time) {
+	held, collections := usage()
+	quiet := collections <= k.collections+1 && held <= k.held+worthwhile/4
+	k.held, k.collections = held, collections
+	if k.floor == 0 || held < k.floor {
+		k.floor = held
+	}
+	if !quiet || held < k.floor+max(worthwhile, k.floor/2) || !k.last.IsZero() && now.Sub(k.last) < between {
+		return
+	}
+	debug.FreeOSMemory()
+	k.last = now
+	k.held, k.collections = usage()
+	k.floor = k.held
+	k.log.V(1).Info("memory was given back", "before_mib", held>>20, "after_mib", k.held>>20)
+}
+
+// usage returns the bytes that the runtime has from the system, and how many collections there have been.
+func usage() (held, collections uint64) {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
+	}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64(), samples[2].Value.Uint64()
+}
