@@ -91,7 +91,7 @@ func (f *tokens) Request(x *exchange.Exchange) filter.Verdict {
 
 // holds reports whether what was found out is still true.
 func (o *outcome) holds(now int64) bool {
-	return now < o.expires && !o.key.gone.Load() && o.provider.source.current(now) != nil
+	return now < o.expires && !o.key.gone.Load() && o.provider.source.current() != nil
 }
 
 // find finds the token, and the cookie that it was in.
@@ -134,7 +134,7 @@ func (f *tokens) check(text []byte, cookie string, now int64) (*outcome, *refusa
 	}
 	leeway := int64(p.Leeway / time.Second)
 	old := now >= expires+leeway
-	k, refused := p.believe(&t, now, old)
+	k, refused := p.believe(&t, old)
 	switch {
 	case refused != nil:
 		return nil, refused
@@ -167,12 +167,12 @@ func (f *tokens) check(text []byte, cookie string, now int64) (*outcome, *refusa
 
 // believe finds the key that has signed the token. One that is not known may be new: the provider is asked, unless the
 // token is too old to matter.
-func (p *provider) believe(t *token, now int64, old bool) (*key, *refusal) {
+func (p *provider) believe(t *token, old bool) (*key, *refusal) {
 	unavailable := &refusal{status: 503, reason: exchange.AuthUnavailable}
-	set := p.source.current(now)
+	set := p.source.current()
 	if set == nil {
 		p.source.await()
-		if set = p.source.current(now); set == nil {
+		if set = p.source.current(); set == nil {
 			return nil, unavailable
 		}
 	}
@@ -187,7 +187,7 @@ func (p *provider) believe(t *token, now int64, old bool) (*key, *refusal) {
 		named, _ := t.candidates(set)
 		return named
 	})
-	_, keys = t.candidates(p.source.current(now))
+	_, keys = t.candidates(p.source.current())
 	if k := t.signer(keys); k != nil {
 		return k, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jwk"
@@ -36,7 +37,7 @@ type key struct {
 // A keySet is all keys of a provider at one time.
 type keySet struct {
 	keys  []*key
-	until int64 // Unix time from which it is too old; 0: never
+	until time.Time // from which it is too old, on the monotonic clock: a wall clock that jumps takes no keys away; zero: never
 }
 
 // known are the algorithms of signatures that may be used: none without a key, and none whose key both sides hold, for

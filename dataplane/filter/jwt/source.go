@@ -92,9 +92,9 @@ func newSource(p Provider, env filter.Env) *source {
 }
 
 // current returns the keys that may be believed now, or nil.
-func (s *source) current(now int64) *keySet {
+func (s *source) current() *keySet {
 	set := s.set.Load()
-	if set == nil || len(set.keys) == 0 || set.until != 0 && now >= set.until {
+	if set == nil || len(set.keys) == 0 || !set.until.IsZero() && !time.Now().Before(set.until) {
 		return nil
 	}
 	return set
@@ -169,13 +169,13 @@ func (s *source) end(keys []*key, age time.Duration, err error) (next time.Durat
 		return wait/2 + rand.N(wait/2) // not all replicas at once
 	}
 	s.failures = 0
-	s.replace(keys, time.Now().Add(age+stale).Unix())
+	s.replace(keys, time.Now().Add(age+stale))
 	return age*8/10 + rand.N(age/10)
 }
 
 // replace makes keys the set. Those that stood in the last one stay the same, so that what they have signed stays known;
 // the others are gone.
-func (s *source) replace(keys []*key, until int64) {
+func (s *source) replace(keys []*key, until time.Time) {
 	if last := s.set.Load(); last != nil {
 		for _, old := range last.keys {
 			kept := false

@@ -262,7 +262,7 @@ func TestLastKeysServeOn(t *testing.T) {
 			}
 		}
 		server.serve(nil, true)
-		until := time.Unix(f.providers[issuer].source.set.Load().until, 0)
+		until := f.providers[issuer].source.set.Load().until
 		if d := until.Sub(last); d < 24*time.Hour+59*time.Minute || d > 26*time.Hour {
 			t.Errorf("the keys serve for %v", d)
 		}
