@@ -27,7 +27,7 @@ func Main(m interface{ Run() int }, known ...goleak.Option) int {
 	}
 	runMore()
 	code := m.Run()
-	if err := program.remove(); err != nil {
+	if err := errors.Join(program.remove(), measured.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
@@ -51,10 +51,14 @@ func runMore() {
 	}
 }
 
-// program is built once for all tests of this process.
-var program built
+// The program is built once for all tests of this process: as the tests are, and for what is measured.
+var (
+	program  = built{race: Race}
+	measured = built{}
+)
 
 type built struct {
+	race bool
 	once sync.Once
 	path string
 	dir  string
@@ -65,11 +69,16 @@ type built struct {
 // detector if the tests are.
 func Binary(t testing.TB) string {
 	t.Helper()
-	program.once.Do(func() { program.err = program.build() })
-	if program.err != nil {
-		t.Fatal(program.err)
+	return program.get(t)
+}
+
+func (b *built) get(t testing.TB) string {
+	t.Helper()
+	b.once.Do(func() { b.err = b.build() })
+	if b.err != nil {
+		t.Fatal(b.err)
 	}
-	return program.path
+	return b.path
 }
 
 // build leaves the program in the user's cache, where the next run of `go build` finds that it needs no linking, and
@@ -85,7 +94,7 @@ func (b *built) build() error {
 	}
 	name := "plain"
 	arguments := []string{"build"}
-	if Race {
+	if b.race {
 		name = "race"
 		arguments = append(arguments, "-race")
 	}

@@ -24,6 +24,9 @@ type Options struct {
 	NoWait bool
 	// Dirty says that the proxy may end in any way: one that is killed.
 	Dirty bool
+	// Measured has the program built without the race detector, which shadows memory and has pools drop what they are given:
+	// for tests of what the program costs.
+	Measured bool
 }
 
 // A Proxy is a running process of the program.
@@ -55,7 +58,11 @@ func Start(t testing.TB, yaml string, o Options) *Proxy {
 		}
 		arguments = []string{"--config", p.Path}
 	}
-	p.command = exec.Command(Binary(t), append(arguments, o.Args...)...)
+	b := &program
+	if o.Measured {
+		b = &measured
+	}
+	p.command = exec.Command(b.get(t), append(arguments, o.Args...)...)
 	p.command.Env = environment()
 	for _, server := range []string{"admin", "metrics"} {
 		if !strings.HasPrefix(yaml, server+":") && !strings.Contains(yaml, "\n"+server+":") {
