@@ -12,12 +12,15 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 // scenarios are all cases, in the order of the report.
 var scenarios = []scenario{
 	reloads,
+	churn,
 	kill,
 	hang,
 	reset,
 	truncate,
 	garbage,
 	slow,
+	stop,
+	overload,
 	soak,
 }
 

@@ -2,10 +2,12 @@ package traffic_test
 
 import (
 	"crypto/tls"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,5 +182,27 @@ func TestSockets(t *testing.T) {
 				t.Errorf("%q", lost)
 			}
 		})
+	}
+}
+
+// What is offered is sent whatever becomes of it, and each outcome is counted.
+func TestOffer(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	origin := harness.StartOrigin(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch asked.Add(1) % 4 {
+		case 1:
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case 2:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	o := traffic.MakeOffer(client, "http://"+origin.Addr+"/", 400, 100*time.Millisecond)
+	all := int(asked.Load())
+	if all < 4 || o.Served+len(o.Away)+o.Other != all || o.Other != (all+2)/4 || len(o.Away) != (all+3)/4 || o.AwayWithin(1) < o.AwayWithin(0.5) {
+		t.Errorf("%d asked: %v", all, o)
 	}
 }

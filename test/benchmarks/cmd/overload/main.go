@@ -6,15 +6,14 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
 const (
@@ -75,7 +74,7 @@ services:
 		rate int
 		time time.Duration
 	}{{"below capacity", capacity * 9 / 10, 10 * time.Second}, {"three times capacity", 3 * capacity, 30 * time.Second}, {"afterwards", capacity * 9 / 10, 5 * time.Second}} {
-		fmt.Printf("%-20s %s\n", phase.name+":", offer(client, phase.rate, phase.time))
+		fmt.Printf("%-20s %s\n", phase.name+":", traffic.MakeOffer(client, "http://"+address+"/", phase.rate, phase.time))
 	}
 	return nil
 }
@@ -91,56 +90,4 @@ func await(client *http.Client) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
-}
-
-// A tally is what became of the requests of a phase.
-type tally struct {
-	mu     sync.Mutex
-	served int
-	other  int
-	away   []time.Duration // how long each took that was turned away
-}
-
-// offer sends so many requests a second, whatever becomes of them.
-func offer(client *http.Client, rate int, length time.Duration) string {
-	var t tally
-	var running sync.WaitGroup
-	start := time.Now()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for sent := 0; time.Since(start) < length; <-tick.C {
-		for due := int(time.Since(start).Seconds() * float64(rate)); sent < due; sent++ {
-			running.Go(func() { t.ask(client) })
-		}
-	}
-	running.Wait()
-	slices.Sort(t.away)
-	at := func(part float64) time.Duration {
-		if len(t.away) == 0 {
-			return 0
-		}
-		return t.away[int(part*float64(len(t.away)-1))].Round(10 * time.Microsecond)
-	}
-	return fmt.Sprintf("%5d/s offered, %4.0f/s served, %6d turned away within %v (half), %v (99 %%), %v (all), %d otherwise",
-		rate, float64(t.served)/time.Since(start).Seconds(), len(t.away), at(0.5), at(0.99), at(1), t.other)
-}
-
-func (t *tally) ask(client *http.Client) {
-	start := time.Now()
-	r, err := client.Get("http://" + address + "/")
-	if err == nil {
-		_, err = io.Copy(io.Discard, r.Body)
-		_ = r.Body.Close()
-	}
-	took := time.Since(start)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case err == nil && r.StatusCode == http.StatusOK:
-		t.served++
-	case err == nil && r.StatusCode == http.StatusServiceUnavailable && r.Header.Get("Retry-After") != "":
-		t.away = append(t.away, took)
-	default:
-		t.other++
-	}
 }
