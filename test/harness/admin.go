@@ -48,14 +48,10 @@ func (p *Proxy) MetricsAddr(t testing.TB) string {
 	return address
 }
 
-// lonely is a client each of whose requests has a connection of its own.
-func lonely() *http.Client {
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: Patience}
-}
-
 // get asks once, on a connection of its own.
 func get(url string) (status int, body string, err error) {
-	response, err := lonely().Get(url) //nolint:noctx // the client has a time-out
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: Patience}
+	response, err := client.Get(url) //nolint:noctx // the client has a time-out
 	if err != nil {
 		return 0, "", err
 	}

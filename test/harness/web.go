@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -174,14 +175,14 @@ func StartOriginProcess(t testing.TB, name string) *OriginProcess {
 	return startOriginProcess(t, name)
 }
 
-// ownLoopback is a free port of a loopback address that nobody else uses.
-func ownLoopback() string {
-	return fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(127), rand.IntN(256), 1+rand.IntN(254))
+// OwnLoopback is a loopback address that nobody else uses, so that every port of it is free.
+func OwnLoopback() netip.Addr {
+	return netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(127)), byte(rand.IntN(256)), byte(1 + rand.IntN(254))})
 }
 
 func startOriginProcess(t testing.TB, name string, env ...string) *OriginProcess {
 	t.Helper()
-	o := &OriginProcess{Name: name, env: env, Addr: ownLoopback()}
+	o := &OriginProcess{Name: name, env: env, Addr: OwnLoopback().String() + ":0"}
 	o.Start(t)
 	t.Cleanup(o.stop)
 	return o

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,95 +15,10 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
-
-// A nameServer answers for every name with the same addresses, or fails.
-type nameServer struct {
-	addr netip.AddrPort
-	conn *net.UDPConn
-
-	mu    sync.Mutex
-	addrs []netip.Addr
-	rcode dnsmessage.RCode
-	mute  bool
-	asked int
-}
-
-func startNameServer(t *testing.T, addrs ...netip.Addr) *nameServer {
-	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &nameServer{conn: conn, addr: conn.LocalAddr().(*net.UDPAddr).AddrPort(), addrs: addrs}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.serve(t)
-	}()
-	t.Cleanup(func() {
-		_ = conn.Close()
-		<-done
-	})
-	return s
-}
-
-func (s *nameServer) serve(t *testing.T) {
-	buf := make([]byte, 4096)
-	for {
-		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			return
-		}
-		answer, err := s.answer(buf[:n])
-		if err != nil {
-			t.Errorf("name server: %v", err)
-			continue
-		}
-		if answer != nil {
-			_, _ = s.conn.WriteToUDPAddrPort(answer, from)
-		}
-	}
-}
-
-func (s *nameServer) answer(query []byte) ([]byte, error) {
-	var m dnsmessage.Message
-	if err := m.Unpack(query); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	if s.mute {
-		return nil, nil
-	}
-	m.Response, m.RCode, m.Additionals = true, s.rcode, nil
-	q := m.Questions[0]
-	for _, a := range s.addrs {
-		if q.Type == dnsmessage.TypeA && s.rcode == dnsmessage.RCodeSuccess {
-			m.Answers = append(m.Answers, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1},
-				Body:   &dnsmessage.AResource{A: a.As4()},
-			})
-		}
-	}
-	return m.Pack()
-}
-
-func (s *nameServer) set(change func(s *nameServer)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change(s)
-	s.asked = 0
-}
-
-func (s *nameServer) questions() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asked
-}
 
 // The data plane runs in this process, because a program takes its name servers from the system. The rest is as usual.
 func TestNamesAreFollowed(t *testing.T) {
@@ -118,7 +32,7 @@ func TestNamesAreFollowed(t *testing.T) {
 		addr, _ := netip.AddrFromSlice(ip.To4())
 		addrs = append(addrs, addr)
 	}
-	server := startNameServer(t, addrs[0])
+	server := faulty.StartNameServer(t, addrs[0])
 
 	loaded, problems := standalone.LoadBytes("dns.yaml", []byte(webService([]string{"app.example.test.:" + port}, unchecked)), standalone.Options{})
 	if loaded == nil {
@@ -127,7 +41,7 @@ func TestNamesAreFollowed(t *testing.T) {
 	loaded.Snapshot.AccessLog.Path = "off"
 	plane := dataplane.New(dataplane.Options{
 		Log: logr.Discard(), Metrics: telemetry.NewMetrics("test"),
-		Resolver: resolver.Options{Servers: []netip.AddrPort{server.addr}, Timeout: 100 * time.Millisecond, Attempts: 1},
+		Resolver: resolver.Options{Servers: []netip.AddrPort{server.Addr}, Timeout: 100 * time.Millisecond, Attempts: 1},
 	})
 	t.Cleanup(plane.Close)
 	if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
@@ -152,10 +66,10 @@ func TestNamesAreFollowed(t *testing.T) {
 	load := traffic.Start(t, traffic.Options{Addr: address, Workers: 4})
 	load.Await(t, 50)
 
-	server.set(func(s *nameServer) { s.addrs = addrs })
+	server.Set(func(s *faulty.NameServer) { s.Addrs = addrs })
 	follows(addrs...)
 	load.Await(t, 50)
-	server.set(func(s *nameServer) { s.addrs = []netip.Addr{addrs[2], addrs[1]} })
+	server.Set(func(s *faulty.NameServer) { s.Addrs = []netip.Addr{addrs[2], addrs[1]} })
 	follows(addrs[1], addrs[2])
 	load.Await(t, 50)
 	if got := burst(t, address, 4, 20); got["o0"] != 0 {
@@ -163,18 +77,18 @@ func TestNamesAreFollowed(t *testing.T) {
 	}
 
 	// The last good answer is kept, whichever way the resolver fails.
-	for name, fail := range map[string]func(s *nameServer){
-		"SERVFAIL":  func(s *nameServer) { s.rcode = dnsmessage.RCodeServerFailure },
-		"no answer": func(s *nameServer) { s.mute = true },
-		"NXDOMAIN":  func(s *nameServer) { s.rcode = dnsmessage.RCodeNameError },
+	for name, fail := range map[string]func(s *faulty.NameServer){
+		"SERVFAIL":  func(s *faulty.NameServer) { s.RCode = dnsmessage.RCodeServerFailure },
+		"no answer": func(s *faulty.NameServer) { s.Mute = true },
+		"NXDOMAIN":  func(s *faulty.NameServer) { s.RCode = dnsmessage.RCodeNameError },
 	} {
-		server.set(fail)
-		harness.Eventually(t, name+": the name was asked for again", func() bool { return server.questions() >= 2 })
+		server.Set(fail)
+		harness.Eventually(t, name+": the name was asked for again", func() bool { return server.Questions() >= 2 })
 		load.Await(t, 50)
 		follows(addrs[1], addrs[2])
-		server.set(func(s *nameServer) { s.rcode, s.mute = dnsmessage.RCodeSuccess, false })
+		server.Set(func(s *faulty.NameServer) { s.RCode, s.Mute = dnsmessage.RCodeSuccess, false })
 	}
-	server.set(func(s *nameServer) { s.addrs = addrs[:1] })
+	server.Set(func(s *faulty.NameServer) { s.Addrs = addrs[:1] })
 	follows(addrs[0])
 	tally := load.Stop()
 	t.Log(tally)

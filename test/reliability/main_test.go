@@ -13,6 +13,7 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 var scenarios = []scenario{
 	reloads,
 	churn,
+	names,
 	kill,
 	hang,
 	reset,

@@ -3,6 +3,7 @@ package reliability
 import (
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
@@ -11,7 +12,7 @@ var reset = scenario{
 	title: "connections to one of three upstreams are reset instead of a response (toxiproxy)",
 	may:   "POSTs, which had been sent: 502 `upstream_reset`; and responses that were under way",
 	run: func(t *testing.T, r *run) {
-		toxiproxy := harness.StartToxiproxy(t)
+		toxiproxy := faulty.StartToxiproxy(t)
 		for _, protocol := range protocols {
 			ledger := harness.NewLedger(t)
 			_, addrs := processes(t, ledger, 3)

@@ -3,6 +3,7 @@ package reliability
 import (
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
@@ -10,7 +11,7 @@ var slow = scenario{
 	name:  "slow",
 	title: "one of three upstreams is slow: 300 ms ± 200 ms later, at 200 KB/s each way (toxiproxy)",
 	run: func(t *testing.T, r *run) {
-		toxiproxy := harness.StartToxiproxy(t)
+		toxiproxy := faulty.StartToxiproxy(t)
 		ledger := harness.NewLedger(t)
 		_, addrs := processes(t, ledger, 3)
 		links, through := linked(t, toxiproxy, addrs)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
@@ -14,7 +15,7 @@ var truncate = scenario{
 	title: "connections to one of three upstreams end in the middle of a response",
 	may:   "responses that were cut, which every client sees; and POSTs whose connection ended before the response: 502 `upstream_reset`",
 	run: func(t *testing.T, r *run) {
-		toxiproxy := harness.StartToxiproxy(t)
+		toxiproxy := faulty.StartToxiproxy(t)
 		for _, framing := range []string{"chunked", "sized"} {
 			ledger := harness.NewLedger(t)
 			_, addrs := processes(t, ledger, 3)
@@ -47,7 +48,7 @@ var truncate = scenario{
 }
 
 // linked are links to upstreams, and their addresses.
-func linked(t *testing.T, x *harness.Toxiproxy, to []string) (links []*harness.Link, addrs []string) {
+func linked(t *testing.T, x *faulty.Toxiproxy, to []string) (links []*faulty.Link, addrs []string) {
 	t.Helper()
 	for _, addr := range to {
 		link := x.Link(t, addr)

@@ -1,4 +1,4 @@
-package harness
+package faulty
 
 import (
 	"bytes"
@@ -12,18 +12,16 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
-// toxiproxy is the path of the program, asked for once.
-var toxiproxyPath = sync.OnceValues(func() (string, error) {
+// program is the path of toxiproxy, asked for once. Packages of tests lie two folders below the module's.
+var program = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("TOXIPROXY"); path != "" {
 		return path, nil
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	command := exec.Command(root+"/hack/tool.sh", "toxiproxy")
+	command := exec.Command("../../hack/tool.sh", "toxiproxy")
 	command.Stderr = os.Stderr // it says when it builds
 	path, err := command.Output()
 	if err != nil {
@@ -38,7 +36,7 @@ type Toxiproxy struct{ url string }
 // StartToxiproxy starts one, which ends with the test.
 func StartToxiproxy(t testing.TB) *Toxiproxy {
 	t.Helper()
-	path, err := toxiproxyPath()
+	path, err := program()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +56,12 @@ func StartToxiproxy(t testing.TB) *Toxiproxy {
 		_ = command.Wait()
 	})
 	x := &Toxiproxy{url: "http://" + net.JoinHostPort(host, port)}
-	Eventually(t, "toxiproxy answers", func() bool {
-		status, _, err := get(x.url + "/version")
-		return err == nil && status == http.StatusOK
+	harness.Eventually(t, "toxiproxy answers", func() bool {
+		response, err := client().Get(x.url + "/version") //nolint:noctx // the client has a time-out
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return err == nil && response.StatusCode == http.StatusOK
 	})
 	return x
 }
@@ -68,7 +69,7 @@ func StartToxiproxy(t testing.TB) *Toxiproxy {
 // freeAddress is an address of this host that nobody else uses.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", ownLoopback()) //nolint:noctx // local
+	l, err := net.Listen("tcp", harness.OwnLoopback().String()+":0") //nolint:noctx // local
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +110,14 @@ func (l *Link) Suffer(t testing.TB, stream, toxic string, attributes map[string]
 // such links.
 func (l *Link) Recover(t testing.TB) {
 	t.Helper()
-	status, text, err := get(l.toxics())
+	response, err := client().Get(l.toxics()) //nolint:noctx // the client has a time-out
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
 	var toxics []struct{ Name string }
-	if err != nil || status != http.StatusOK || json.Unmarshal([]byte(text), &toxics) != nil {
-		t.Fatalf("%d %v %s", status, err, text)
+	if err := json.NewDecoder(response.Body).Decode(&toxics); err != nil {
+		t.Fatal(err)
 	}
 	for _, toxic := range toxics {
 		remove(t, l.toxics()+"/"+toxic.Name)
@@ -132,7 +137,7 @@ func remove(t testing.TB, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := lonely().Do(request)
+	response, err := client().Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,13 +147,18 @@ func remove(t testing.TB, url string) {
 	}
 }
 
+// client is one each of whose requests has a connection of its own.
+func client() *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: harness.Patience}
+}
+
 func post(t testing.TB, url string, what map[string]any) {
 	t.Helper()
 	text, err := json.Marshal(what)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := lonely().Post(url, "application/json", bytes.NewReader(text)) //nolint:noctx // the client has a time-out
+	response, err := client().Post(url, "application/json", bytes.NewReader(text)) //nolint:noctx // the client has a time-out
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,2 @@
+// Package authority issues certificates to clients and servers of tests.
+package authority
