@@ -13,7 +13,7 @@ var hang = scenario{
 	title: "one of three upstreams hangs (SIGSTOP), and goes on",
 	may:   "POSTs that had been sent to the hanging process: 504 `upstream_timeout`",
 	run: func(t *testing.T, r *run) {
-		patience := time.Second
+		patience := 2 * time.Second
 		if !r.long { // beside other tests an upstream that does not hang may take a second, too
 			patience = 4 * time.Second
 		}
