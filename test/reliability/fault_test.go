@@ -141,7 +141,7 @@ func (f fault) judge(t *testing.T, r *run, ledger *harness.Ledger, gets, posts [
 		}
 		row.failed += failed
 		if row.lost += tally.Lost - failed; tally.Lost > failed {
-			row.losses = append(row.losses, tally.Losses...)
+			row.losses = append(row.losses, f.unexpected(tally.Losses, may)...)
 		}
 	}
 	replayed, _ := ledger.Replayed(t, "POST")
@@ -156,6 +156,19 @@ func (f fault) judge(t *testing.T, r *run, ledger *harness.Ledger, gets, posts [
 	if !within(func() bool { logs = logged(); return maps.Equal(logs, failures) }) {
 		t.Errorf("the access log has %v, clients have seen %v", logs, failures)
 	}
+}
+
+// unexpected are the losses that are not of the kinds that may be.
+func (f fault) unexpected(losses, may []string) []string {
+	return slices.DeleteFunc(slices.Clone(losses), func(loss string) bool {
+		for _, reason := range may {
+			status, why, _ := strings.Cut(reason, " ")
+			if strings.Contains(loss, ": "+status+": ") && strings.Contains(loss, why) {
+				return true
+			}
+		}
+		return f.cut && strings.Contains(loss, "cut short")
+	})
 }
 
 // within asks for a condition as harness.Eventually does, and lets the caller say what is wrong.

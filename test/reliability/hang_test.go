@@ -26,7 +26,7 @@ var hang = scenario{
 				addrs: addrs, protocol: protocol,
 				posts:    []string{"504 upstream_timeout"},
 				patience: patience,
-				rounds:   r.of(2, 20), requests: r.of(20, 300), rate: r.of(150, 2000),
+				rounds:   r.of(2, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
 			}.reports(t, r, ledger)
 		}
 	},

@@ -19,7 +19,7 @@ var kill = scenario{
 				end:   func(t *testing.T, i int) { origins[i].Start(t) },
 				addrs: addrs, protocol: protocol,
 				posts:  []string{"502 upstream_reset"},
-				rounds: r.of(2, 20), requests: r.of(20, 300), rate: r.of(150, 2000),
+				rounds: r.of(2, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
 			}.reports(t, r, ledger)
 		}
 	},

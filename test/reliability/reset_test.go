@@ -24,7 +24,7 @@ var reset = scenario{
 				end:   func(t *testing.T, i int) { links[i].Renew(t) },
 				addrs: through, protocol: protocol,
 				posts: []string{"502 upstream_reset"}, cut: true,
-				rounds: r.of(2, 20), requests: r.of(20, 300), rate: r.of(150, 2000),
+				rounds: r.of(2, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
 			}.reports(t, r, ledger)
 		}
 	},

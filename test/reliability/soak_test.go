@@ -26,7 +26,7 @@ var soak = scenario{
 	may:   "requests that were to fail: for what is not there, to who does not listen, and those that their clients give up",
 	alone: true,
 	run: func(t *testing.T, r *run) {
-		wanted, round := r.of(60_000, 5_000_000), 5*time.Second
+		wanted, round := r.of(60_000, 5_000_000), 3*time.Second
 		if r.long {
 			round = 15 * time.Second
 		}

@@ -30,7 +30,7 @@ var truncate = scenario{
 				idempotent: []string{"GET"},
 				posts:      []string{"502 upstream_reset"},
 				cut:        true, unseen: true,
-				rounds: r.of(1, 10), requests: r.of(20, 200), rate: r.of(150, 1000),
+				rounds: r.of(1, 10), requests: r.of(20, 100), rate: r.of(150, 1000),
 			}
 			f.reports(t, r, ledger)
 

@@ -306,10 +306,12 @@ func (w *loader) note(a Answer, fresh bool, err error) {
 	}
 	if err != nil {
 		t.Lost++
+		kind := fmt.Sprint(a.Status, " ", a.Reason)
 		if cut := (*cutError)(nil); errors.As(err, &cut) {
 			t.Cut++
+			kind = "cut"
 		}
-		if len(t.Losses) < 20 {
+		if w.load.told[kind]++; w.load.told[kind] <= 5 {
 			t.Losses = append(t.Losses, fmt.Sprintf("%s %s: %v", a.Method, a.ID, err))
 		}
 		return

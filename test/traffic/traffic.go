@@ -64,7 +64,7 @@ type Tally struct {
 	ByStatus map[int]int    // whole responses of any status
 	ByReason map[string]int // answers that the proxy made itself, by status and reason: "502 connect_failed"
 	Cut      int            // of Lost: a response began and was visibly cut short
-	Losses   []string       // the first of them, in words
+	Losses   []string       // the first of each kind, in words
 }
 
 // String is the tally in one line, for test logs.
@@ -90,6 +90,7 @@ type Load struct {
 
 	mu    sync.Mutex
 	tally Tally
+	told  map[string]int // how many losses of each kind there were
 }
 
 // Start starts sending. Stop ends it; the end of the test does so too.
@@ -110,7 +111,7 @@ func Start(t testing.TB, o Options) *Load {
 	if o.Pause == 0 {
 		o.Pause = time.Millisecond
 	}
-	l := &Load{options: o, name: fmt.Sprintf("%08x", rand.Uint32()), stop: make(chan struct{}), began: time.Now()}
+	l := &Load{options: o, name: fmt.Sprintf("%08x", rand.Uint32()), stop: make(chan struct{}), began: time.Now(), told: map[string]int{}}
 	l.tally = Tally{ByMethod: map[string]int{}, ByOrigin: map[string]int{}, ByStatus: map[int]int{}, ByReason: map[string]int{}}
 	for i := range o.Workers {
 		l.workers.Go(func() { (&loader{load: l, number: i}).run() })
