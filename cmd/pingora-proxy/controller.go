@@ -203,6 +203,7 @@ func runController(o *clusterOptions, stderr io.Writer) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
+	ignoreWriteSignals()
 	limitThreads(&loaded.Globals)
 	var controller atomic.Pointer[controllers.Controller] // which the data plane is there before
 	d := dataplane.Options{Log: log, Version: version, Metrics: metrics, ResolvePatience: 100 * time.Millisecond}

@@ -89,6 +89,7 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
+	ignoreWriteSignals()
 	p, err := start(source, loaded, log, level, metrics)
 	if err != nil {
 		return fail(err)
@@ -97,6 +98,10 @@ func serve(source standalone.Options, o *options, stderr io.Writer) (err error) 
 	p.follow(signals)
 	return p.stop(signals)
 }
+
+// ignoreWriteSignals makes writes fail that would else end the process: to a file that is as long as it may be (LimitFSIZE), and
+// to a closed pipe.
+func ignoreWriteSignals() { signal.Ignore(syscall.SIGXFSZ, syscall.SIGPIPE) }
 
 // A process is everything that runs beside the command itself.
 type process struct {

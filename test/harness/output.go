@@ -3,6 +3,7 @@ package harness
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 	"sync"
 )
@@ -11,12 +12,37 @@ import (
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
+	deaf chan struct{} // while it is open nobody reads; nil: somebody does
+	gone bool
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	for o.deaf != nil && !o.gone {
+		deaf := o.deaf
+		o.mu.Unlock()
+		<-deaf
+		o.mu.Lock()
+	}
+	if o.gone {
+		return 0, io.ErrClosedPipe // os/exec closes the end that it reads from
+	}
 	return o.text.Write(p)
+}
+
+// set makes the reader deaf, or ends that; one that is gone stays so.
+func (o *output) set(deaf, gone bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.deaf != nil {
+		close(o.deaf)
+		o.deaf = nil
+	}
+	if deaf {
+		o.deaf = make(chan struct{})
+	}
+	o.gone = o.gone || gone
 }
 
 func (o *output) String() string {

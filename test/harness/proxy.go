@@ -152,8 +152,27 @@ func (p *Proxy) Stop(t testing.TB) int {
 	return p.Wait(t)
 }
 
+// Deafen makes whoever reads what the process writes, on stdout and stderr, stop doing so: its pipes fill. Hear ends that.
+func (p *Proxy) Deafen() {
+	p.stdout.set(true, false)
+	p.stderr.set(true, false)
+}
+
+// Hear reads on.
+func (p *Proxy) Hear() {
+	p.stdout.set(false, false)
+	p.stderr.set(false, false)
+}
+
+// HangUp closes the pipes to which the process writes stdout and stderr, each with the next thing that is written.
+func (p *Proxy) HangUp() {
+	p.stdout.set(false, true)
+	p.stderr.set(false, true)
+}
+
 // end stops the process at the end of its test, if it still runs, and fails the test where something is not in order.
 func (p *Proxy) end(t testing.TB) {
+	p.Hear()
 	early := false
 	select {
 	case <-p.exited:

@@ -22,6 +22,11 @@ var scenarios = []scenario{
 	slow,
 	stop,
 	overload,
+	logFull,
+	logPipe,
+	descriptorsGone,
+	redisGone,
+	collectorGone,
 	soak,
 }
 
