@@ -27,6 +27,7 @@ var scenarios = []scenario{
 	descriptorsGone,
 	redisGone,
 	collectorGone,
+	slowClients,
 	soak,
 }
 
