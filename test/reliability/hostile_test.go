@@ -25,16 +25,16 @@ type siege struct {
 	stopped, done chan struct{}
 }
 
-// besiege starts a proxy with 50 ordinary clients. globals and service are lines of the configuration; the latter of the
-// services that hostile clients ask, whose upstream has no end.
-func besiege(t *testing.T, r *run, globals, service string) *siege {
+// besiege starts a proxy with 50 ordinary clients. limits are fields of the configuration, and service is lines of the
+// services that hostile clients ask, whose upstream serve is.
+func besiege(t *testing.T, r *run, limits, service string, serve func(*harness.OriginConn)) *siege {
 	t.Helper()
 	ledger := harness.NewLedger(t)
 	_, addrs := processes(t, ledger, 1)
 	certificate, trust := secured(t, "load")
-	endless := harness.StartRawOrigin(t, answerEndlessly)
+	endless := harness.StartRawOrigin(t, serve)
 	_, log := logged(t)
-	p := harness.Start(t, fmt.Sprintf(`%s%s
+	p := harness.Start(t, fmt.Sprintf(`%slimits: {drain_timeout_secs: 2, %s}
 services:
   - name: web
     bind_address: '127.0.0.3:0'
@@ -49,7 +49,7 @@ services:
     tls_config: %s
     upstreams: ['%s']
 %s
-`, log, globals, addrs[0], endless.Addr, service, certificate, endless.Addr, service), harness.Options{})
+`, log, limits, addrs[0], endless.Addr, service, certificate, endless.Addr, service), harness.Options{})
 	s := &siege{
 		observer: observe(t, p), ledger: ledger, plain: p.Addr(t, "plain"), secure: p.Addr(t, "secure"), trust: trust,
 		stopped: make(chan struct{}), done: make(chan struct{}),

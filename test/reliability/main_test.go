@@ -28,6 +28,9 @@ var scenarios = []scenario{
 	redisGone,
 	collectorGone,
 	slowClients,
+	idle,
+	storm,
+	bombs,
 	soak,
 }
 

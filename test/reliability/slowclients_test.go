@@ -22,7 +22,6 @@ const slowLimit = 4
 var slowClients = scenario{
 	name:  "slow-clients",
 	title: "slow clients beside 50 ordinary ones, a quarter of them each in another way",
-	alone: true,
 	run: func(t *testing.T, r *run) {
 		for _, c := range []struct {
 			what, protocol string
@@ -32,7 +31,7 @@ var slowClients = scenario{
 			{"over TLS: the same", "http/1.1", []way{slowHead, slowBody, halfHello, slowReader}},
 			{"over HTTP/2: heads, bodies, no frames, windows of 0", "h2", []way{slowHeaders, slowData, slowPreface, zeroWindow}},
 		} {
-			s := besiege(t, r, fmt.Sprintf("limits: {header_timeout_ms: %d}\n", 1000*slowLimit), fmt.Sprintf("    timeouts: {idle_secs: %d}\n", slowLimit))
+			s := besiege(t, r, fmt.Sprintf("header_timeout_ms: %d", 1000*slowLimit), fmt.Sprintf("    timeouts: {idle_secs: %d}\n", slowLimit), answerEndlessly)
 			clients := r.of(200, 1500)
 			var running sync.WaitGroup
 			var mu sync.Mutex
