@@ -39,8 +39,9 @@ func TestNamesAreFollowed(t *testing.T) {
 		t.Fatal(problems)
 	}
 	loaded.Snapshot.AccessLog.Path = "off"
+	metrics := telemetry.NewMetrics("test")
 	plane := dataplane.New(dataplane.Options{
-		Log: logr.Discard(), Metrics: telemetry.NewMetrics("test"),
+		Log: logr.Discard(), Metrics: metrics,
 		Resolver: resolver.Options{Servers: []netip.AddrPort{server.Addr}, Timeout: 100 * time.Millisecond, Attempts: 1},
 	})
 	t.Cleanup(plane.Close)
@@ -62,7 +63,14 @@ func TestNamesAreFollowed(t *testing.T) {
 			return slices.Equal(got, want)
 		})
 	}
+	failing := func(want float64) {
+		t.Helper()
+		harness.Eventually(t, fmt.Sprintf("%v names fail", want), func() bool {
+			return gauge(t, metrics, "pingora_proxy_dns_names_failing") == want && gauge(t, metrics, "pingora_proxy_dns_names") == 1
+		})
+	}
 	follows(addrs[0])
+	failing(0)
 	load := traffic.Start(t, traffic.Options{Addr: address, Workers: 4})
 	load.Await(t, 50)
 
@@ -84,9 +92,11 @@ func TestNamesAreFollowed(t *testing.T) {
 	} {
 		server.Set(fail)
 		harness.Eventually(t, name+": the name was asked for again", func() bool { return server.Questions() >= 2 })
+		failing(1)
 		load.Await(t, 50)
 		follows(addrs[1], addrs[2])
 		server.Set(func(s *faulty.NameServer) { s.RCode, s.Mute = dnsmessage.RCodeSuccess, false })
+		failing(0)
 	}
 	server.Set(func(s *faulty.NameServer) { s.Addrs = addrs[:1] })
 	follows(addrs[0])
@@ -98,6 +108,21 @@ func TestNamesAreFollowed(t *testing.T) {
 	if replayed, _ := ledger.Replayed(t, "POST"); len(replayed) > 0 {
 		t.Errorf("received twice: %q", replayed)
 	}
+}
+
+// gauge is the value of a metric without labels.
+func gauge(t *testing.T, m *telemetry.Metrics, name string) float64 {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return -1
 }
 
 // The real program asks the real hosts file.
