@@ -71,7 +71,7 @@ func (s *soaked) round(t *testing.T, d time.Duration, row *row) {
 	}
 	for _, b := range s.bulks() {
 		running.Go(func() {
-			l, err := s.send(ctx, b, d)
+			l, out, err := s.send(ctx, b, d)
 			if err != nil {
 				count(0, 0, 1, err.Error())
 				return
@@ -79,9 +79,9 @@ func (s *soaked) round(t *testing.T, d time.Duration, row *row) {
 			broken := int(l.Connect + l.Read + l.Write + l.Timeout)
 			switch wrong := int(l.Status); {
 			case b.fails:
-				count(0, wrong, broken+int(l.Requests)-wrong, fmt.Sprintf("%v: %+v", b.args, l))
+				count(0, wrong, broken+int(l.Requests)-wrong, fmt.Sprintf("%s %v: %s", b.program, b.args, out))
 			default:
-				count(int(l.Requests)-wrong, 0, wrong+broken, fmt.Sprintf("%v: %+v", b.args, l))
+				count(int(l.Requests)-wrong, 0, wrong+broken, fmt.Sprintf("%s %v: %s", b.program, b.args, out))
 				if l.Bytes < (l.Requests-l.Status)*int64(b.size) {
 					count(0, 0, 1, fmt.Sprintf("%v: %d bytes in %d answers", b.args, l.Bytes, l.Requests))
 				}
@@ -125,20 +125,21 @@ func (s *soaked) round(t *testing.T, d time.Duration, row *row) {
 	count(20-len(lost), 0, len(lost), strings.Join(lost, "; "))
 }
 
-func (s *soaked) send(ctx context.Context, b bulk, d time.Duration) (load.Load, error) {
+func (s *soaked) send(ctx context.Context, b bulk, d time.Duration) (l load.Load, out string, err error) {
 	seconds := strconv.Itoa(int(d.Seconds()))
 	length := []string{"-d" + seconds + "s"}
 	if b.program == "h2load" {
 		length = []string{"-D" + seconds}
 	}
-	out, err := peers.Run(ctx, s.programs[b.program], peers.AnyCPU, append(length, b.args...)...)
-	if err != nil {
-		return load.Load{}, err
+	out, err = peers.Run(ctx, s.programs[b.program], peers.AnyCPU, append(length, b.args...)...)
+	switch {
+	case err != nil:
+	case b.program == "h2load":
+		l, err = load.ParseH2load(out, d)
+	default:
+		l, err = load.ParseWrk(out)
 	}
-	if b.program == "h2load" {
-		return load.ParseH2load(out, d)
-	}
-	return load.ParseWrk(out)
+	return l, out, err
 }
 
 // loads are requests each of whose answers is looked at, over each protocol.

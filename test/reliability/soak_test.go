@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -136,7 +137,7 @@ func (s *soaked) writeScripts(t *testing.T, dir string) {
 // A sample is what the process holds at a moment.
 type sample struct {
 	at                     time.Duration
-	resident               float64 // bytes
+	resident, live         float64 // bytes; live is what was left by the last collection of garbage
 	goroutines, descriptor float64
 }
 
@@ -162,7 +163,7 @@ func watchProcess(t *testing.T, p *harness.Proxy) *watch {
 			now, err := held(p.PID())
 			if err == nil {
 				now.at = time.Since(began)
-				now.goroutines, err = scraped(metrics, "go_goroutines")
+				now.goroutines, now.live, err = scraped(metrics)
 			}
 			if err != nil {
 				t.Error(err)
@@ -180,24 +181,36 @@ func (w *watch) stop() resources {
 	return w.samples
 }
 
-// scraped is the value of a metric without labels.
-func scraped(addr, name string) (value float64, err error) {
+// scraped is what the metrics say of a process. The next collection of garbage is due when there is twice as much as
+// what the last one has left.
+func scraped(addr string) (goroutines, live float64, err error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: harness.Patience}
 	response, err := client.Get("http://" + addr + "/metrics") //nolint:noctx // the client has a time-out
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch name {
+		case "go_goroutines":
+			goroutines, err = strconv.ParseFloat(value, 64)
+		case "go_memstats_next_gc_bytes":
+			live, err = strconv.ParseFloat(value, 64)
+			live /= 2
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("%s: %w", line, err)
 		}
 	}
-	return 0, fmt.Errorf("there is no %s", name)
+	if goroutines == 0 || live == 0 {
+		return 0, 0, errors.New("the metrics do not tell of goroutines, or of memory")
+	}
+	return goroutines, live, nil
 }
 
 // held is what the kernel says of a process.
@@ -245,14 +258,16 @@ func (r resources) rise(of func(sample) float64) float64 {
 }
 
 func resident(s sample) float64    { return s.resident }
+func live(s sample) float64        { return s.live }
 func goroutines(s sample) float64  { return s.goroutines }
 func descriptors(s sample) float64 { return s.descriptor }
 
 func (r resources) String() string {
 	last := r.third(2)
-	return fmt.Sprintf("resident %.1f, %.1f, %.1f MiB in the three thirds of %.0f s, %+.2f %% over the last one; goroutines %.0f, %.0f, %.0f; descriptors %.0f, %.0f, %.0f",
+	return fmt.Sprintf("resident %.1f, %.1f, %.1f MiB in the three thirds of %.0f s, %+.2f %% over the last one; heap after a collection %.1f, %.1f, %.1f MiB; goroutines %.0f, %.0f, %.0f; descriptors %.0f, %.0f, %.0f",
 		r.third(0).mean(resident)/(1<<20), r.third(1).mean(resident)/(1<<20), last.mean(resident)/(1<<20), r[len(r)-1].at.Seconds(),
 		100*last.rise(resident)/last.mean(resident),
+		r.third(0).mean(live)/(1<<20), r.third(1).mean(live)/(1<<20), last.mean(live)/(1<<20),
 		r.third(0).mean(goroutines), r.third(1).mean(goroutines), last.mean(goroutines),
 		r.third(0).mean(descriptors), r.third(1).mean(descriptors), last.mean(descriptors))
 }
@@ -276,7 +291,7 @@ func (r resources) complaints(long bool) []string {
 		name string
 		of   func(sample) float64
 		room float64
-	}{{"resident memory", resident, 0}, {"goroutines", goroutines, 10}, {"descriptors", descriptors, 10}} {
+	}{{"resident memory", resident, 0}, {"the heap", live, 1 << 20}, {"goroutines", goroutines, 10}, {"descriptors", descriptors, 10}} {
 		if was, is := middle.mean(c.of), last.mean(c.of); is > was*room+c.room {
 			all = append(all, fmt.Sprintf("%s: %.0f on average in the middle third, %.0f in the last one", c.name, was, is))
 		}
@@ -289,7 +304,7 @@ func TestGrowthIsSeen(t *testing.T) {
 	made := func(change func(i int, s *sample)) resources {
 		var r resources
 		for i := range 120 {
-			s := sample{at: time.Duration(i) * time.Second, resident: 50 << 20, goroutines: 100, descriptor: 200}
+			s := sample{at: time.Duration(i) * time.Second, resident: 50 << 20, live: 20 << 20, goroutines: 100, descriptor: 200}
 			s.resident += float64(i*7%10) * (1 << 18) // as garbage does
 			change(i, &s)
 			r = append(r, s)
@@ -304,6 +319,7 @@ func TestGrowthIsSeen(t *testing.T) {
 		"at first only": {func(i int, s *sample) { s.resident += float64(min(i, 30)) * (1 << 20) }, ""},
 		"it shrinks":    {func(i int, s *sample) { s.resident -= float64(i) * (1 << 16) }, ""},
 		"memory":        {func(i int, s *sample) { s.resident += float64(i) * (1 << 15) }, "resident memory rises"},
+		"heap":          {func(i int, s *sample) { s.live += float64(i) * (1 << 16) }, "the heap"},
 		"goroutines":    {func(i int, s *sample) { s.goroutines += float64(i) }, "goroutines"},
 		"descriptors":   {func(i int, s *sample) { s.descriptor += float64(i) }, "descriptors"},
 	} {
