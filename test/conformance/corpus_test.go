@@ -18,7 +18,7 @@ import (
 func corpus() []row {
 	return slices.Concat(
 		framingRows(), chunkRows(), codingRows(), lineRows(), authorityRows(), exchangeRows(), responseRows(), fieldRows(),
-		pathRows(), limitRows(), pipelineRows(),
+		pathRows(), limitRows(), pipelineRows(), publishedRows(),
 	)
 }
 
@@ -222,6 +222,9 @@ func converse(c *client, r row, how cut, random *rand.Rand) *outcome {
 	got := &outcome{}
 	for i := range r.want.statuses {
 		method := "GET"
+		if i == 0 && strings.HasPrefix(r.send[0], "HEAD ") {
+			method = "HEAD"
+		}
 		if i < len(r.want.requests) {
 			method, _, _ = strings.Cut(r.want.requests[i].line, " ")
 		}

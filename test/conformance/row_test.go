@@ -178,9 +178,10 @@ const (
 	sizes          = "limits"
 	pipelines      = "pipelining and endings"
 	trailers       = "trailers"
+	published      = "published cases"
 )
 
 var classes = []string{
 	oldProtocol, tunnels, unreadBody, chunkGrammar, chunkBomb, lengthGrammar, codingDisguise, lengthCoding, lineSyntax,
-	authority, connect, expectation, responseDesync, connectionList, trust, paths, sizes, pipelines, trailers,
+	authority, connect, expectation, responseDesync, connectionList, trust, paths, sizes, pipelines, trailers, published,
 }
