@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -62,7 +63,7 @@ func Parse(data []byte) (docs []*ast.DocumentNode, f *Fault) {
 	if f := checkTokens(tokens); f != nil {
 		return nil, f
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	file, err := parser.Parse(withoutEmpty(tokens), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var syntax yaml.Error
 		if errors.As(err, &syntax) {
@@ -71,6 +72,26 @@ func Parse(data []byte) (docs []*ast.DocumentNode, f *Fault) {
 		return nil, &Fault{At: Place{1, 1}, Message: "YAML: " + err.Error()}
 	}
 	return file.Docs, nil
+}
+
+// withoutEmpty leaves out documents in which nothing stands: the parser forgets everything that follows one.
+func withoutEmpty(tokens token.Tokens) token.Tokens {
+	out := make(token.Tokens, 0, len(tokens))
+	header := -1 // in out, of a document in which nothing stands so far
+	for _, t := range tokens {
+		switch t.Type {
+		case token.DocumentHeaderType:
+			if header >= 0 {
+				out = slices.Delete(out, header, header+1)
+			}
+			header = len(out)
+		case token.CommentType:
+		default:
+			header = -1
+		}
+		out = append(out, t)
+	}
+	return out
 }
 
 func notText(data []byte) (Place, bool) {
