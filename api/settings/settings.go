@@ -7,7 +7,7 @@ type Config struct {
 	Globals `json:",inline"`
 
 	// Services that are proxied.
-	// +kubebuilder:validation:MaxItems=4096
+	// +kubebuilder:validation:MaxItems=16384
 	Services []v1alpha1.ProxyServiceSpec `json:"services,omitempty"`
 }
 

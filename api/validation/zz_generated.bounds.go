@@ -6,7 +6,7 @@ package validation
 func boundsOf(typ, name string) bounds {
 	switch typ + "." + name {
 	case "Config.services":
-		return bounds{maxItems: 4096}
+		return bounds{maxItems: 16384}
 	case "Admin.bindAddress":
 		return bounds{maxLength: 128}
 	case "AccessLog.path":
