@@ -49,7 +49,7 @@ func (t *Table) Explain(x *exchange.Exchange) Explanation {
 	var winner *rule
 	found := map[*Route]*verdict{}
 	var order []*Route
-	for _, h := range t.listeners[slot].all {
+	for _, h := range t.listeners[slot].all() {
 		taken := h.takes(name)
 		for _, rules := range h.paths.inOrder() {
 			for _, r := range rules {

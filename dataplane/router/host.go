@@ -2,6 +2,9 @@ package router
 
 import (
 	"bytes"
+	"cmp"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -141,27 +144,44 @@ func first(rules []*rule, x *exchange.Exchange) *rule {
 	return nil
 }
 
-// finish sorts everything that is entered.
-func (l *listener) finish() {
-	for _, table := range []map[string]*host{l.exact, l.wildcard} {
-		var hosts []*host
-		for _, h := range table {
-			hosts = append(hosts, h)
+// sort puts the rules of the host into the order in which they are tried.
+func (h *host) sort() {
+	for rules := range h.paths.lists() {
+		if len(rules) > 1 {
+			slices.SortStableFunc(rules, compareRules)
 		}
-		slices.SortFunc(hosts, func(a, b *host) int {
-			if n := len(b.name) - len(a.name); n != 0 {
-				return n
-			}
-			return strings.Compare(a.name, b.name)
+	}
+}
+
+// all lists the hosts, most specific first. Only people ask for it.
+func (l *listener) all() []*host {
+	var list []*host
+	for _, table := range []map[string]*host{l.exact, l.wildcard} {
+		hosts := slices.SortedFunc(maps.Values(table), func(a, b *host) int {
+			return cmp.Or(len(b.name)-len(a.name), strings.Compare(a.name, b.name))
 		})
-		l.all = append(l.all, hosts...)
+		list = append(list, hosts...)
 	}
 	if l.any != nil {
-		l.all = append(l.all, l.any)
+		list = append(list, l.any)
 	}
-	for _, h := range l.all {
-		for _, rules := range h.paths.inOrder() {
-			slices.SortStableFunc(rules, compareRules)
+	return list
+}
+
+// lists calls yield with every list of rules, in no order.
+func (p *paths) lists() iter.Seq[[]*rule] {
+	return func(yield func([]*rule) bool) {
+		for _, table := range []map[string][]*rule{p.exact, p.prefix} {
+			for _, rules := range table {
+				if !yield(rules) {
+					return
+				}
+			}
+		}
+		for _, rules := range [][]*rule{p.root, p.regex, p.anything} {
+			if !yield(rules) {
+				return
+			}
 		}
 	}
 }
@@ -207,7 +227,7 @@ func (t *Table) Routes() []Described {
 		if l == nil {
 			continue
 		}
-		for _, h := range l.all {
+		for _, h := range l.all() {
 			for _, rules := range h.paths.inOrder() {
 				for _, r := range rules {
 					all = append(all, Described{Address: l.address, Host: h.name, Route: r.route, Match: r.match})

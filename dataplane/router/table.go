@@ -49,8 +49,12 @@ type listener struct {
 	lengths  lengths          // of the keys of wildcard
 	any      *host            // nil where none takes every host
 
-	keepsSlashes bool    // a service does
-	all          []*host // most specific first
+	keepsSlashes bool // a service does
+
+	// What it was compiled from, for the next one.
+	listed   []*snapshot.Service
+	routes   []*Route
+	services map[*snapshot.Service]*Service
 }
 
 // A Result is what Lookup found.
@@ -65,7 +69,9 @@ type Result struct {
 }
 
 // Compile makes a table. The error holds everything that is wrong, with the name of its route.
-func Compile(listeners []Listener) (*Table, error) {
+func Compile(listeners []Listener) (*Table, error) { return compile(listeners, compileListener) }
+
+func compile(listeners []Listener, one func(*Listener) (*listener, error)) (*Table, error) {
 	t := &Table{}
 	var problems []error
 	for i := range listeners {
@@ -77,7 +83,7 @@ func Compile(listeners []Listener) (*Table, error) {
 			return nil, fmt.Errorf("listeners %s and %s share the slot %d",
 				t.listeners[in.Slot].address, in.Snapshot.Address, in.Slot)
 		}
-		l, err := compileListener(in)
+		l, err := one(in)
 		t.listeners[in.Slot] = l
 		problems = append(problems, err)
 	}
@@ -88,41 +94,75 @@ func Compile(listeners []Listener) (*Table, error) {
 }
 
 func compileListener(in *Listener) (*listener, error) {
-	l := &listener{address: in.Snapshot.Address, exact: map[string]*host{}, wildcard: map[string]*host{}}
+	l := &listener{
+		address: in.Snapshot.Address, listed: in.Snapshot.Services, routes: in.Routes,
+		exact: make(map[string]*host, len(in.Snapshot.Services)), wildcard: map[string]*host{},
+		services: make(map[*snapshot.Service]*Service, len(in.Snapshot.Services)),
+	}
+	e := &entering{listener: l}
+	return l, e.enter(in)
+}
+
+// enter puts the services into the listener, then the routes.
+func (e *entering) enter(in *Listener) error {
+	l := e.listener
 	var problems []error
-	services := map[*snapshot.Service]*Service{}
+	made := map[*snapshot.Service]bool{} // their routes are listed here
 	for _, s := range in.Snapshot.Services {
-		service, err := newService(s)
-		problems = append(problems, err)
-		services[s] = service
 		l.keepsSlashes = l.keepsSlashes || s.KeepSlashes
+		service := l.services[s]
+		if service == nil {
+			var err error
+			service, err = newService(s)
+			problems = append(problems, err)
+			l.services[s], made[s] = service, true
+		}
 		if l.first == nil {
 			l.first = service
 		}
-		problems = append(problems, l.add(s.Hosts, service, nil))
+		if e.wants(s.Hosts) {
+			problems = append(problems, e.add(s.Hosts, service, nil))
+		}
 	}
 	for order, route := range in.Routes {
-		service := services[route.Snapshot.Service]
+		s := route.Snapshot.Service
+		if e.only != nil && !e.changed[s] && !e.wants(route.hosts()) {
+			continue
+		}
+		service := l.services[s]
 		if service == nil {
 			problems = append(problems, fmt.Errorf("route %q: its service is not one of listener %s",
 				route.Snapshot.Name, in.Snapshot.Address))
 			continue
 		}
-		service.Routes = append(service.Routes, route)
+		if made[s] {
+			service.Routes = append(service.Routes, route)
+		}
 		rules, err := newRules(route, service, order)
 		if err == nil {
-			hosts := route.Snapshot.Hosts
-			if len(hosts) == 0 {
-				hosts = service.Snapshot.Hosts
-			}
-			err = l.add(hosts, service, rules)
+			err = e.add(route.hosts(), service, rules)
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("route %s: %w", route.Snapshot.ID(), err))
 		}
 	}
-	l.finish()
-	return l, errors.Join(problems...)
+	if e.only == nil {
+		l.each(func(h *host) { h.sort() })
+	}
+	for name := range e.only {
+		if h := l.find(name); h != nil {
+			h.sort()
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// hosts are those that the route serves; none: every one.
+func (r *Route) hosts() []string {
+	if len(r.Snapshot.Hosts) > 0 {
+		return r.Snapshot.Hosts
+	}
+	return r.Snapshot.Service.Hosts
 }
 
 func newService(s *snapshot.Service) (*Service, error) {
@@ -154,13 +194,13 @@ func configuredPath(s string, keepSlashes bool) (string, error) {
 
 // add enters rules under each of the hosts; none means every host. Services are entered before routes are, so that a
 // host belongs to the service that lists it, and else to the service of its first route.
-func (l *listener) add(hosts []string, service *Service, rules []*rule) error {
-	if len(hosts) == 0 {
-		hosts = []string{"*"}
-	}
+func (e *entering) add(hosts []string, service *Service, rules []*rule) error {
 	var problems []error
-	for _, name := range hosts {
-		h, err := l.host(name)
+	for _, name := range orAny(hosts) {
+		if e.only != nil && !e.only[hostName(name)] {
+			continue
+		}
+		h, err := e.listener.host(name)
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -173,30 +213,52 @@ func (l *listener) add(hosts []string, service *Service, rules []*rule) error {
 	return errors.Join(problems...)
 }
 
-// host returns the entry of a configured host.
+// host returns the entry of a configured host, which is made if there is none.
 func (l *listener) host(configured string) (*host, error) {
-	name := strings.TrimSuffix(strings.ToLower(configured), ".")
-	if name == "*" {
-		if l.any == nil {
-			l.any = &host{name: name}
-		}
-		return l.any, nil
+	name := hostName(configured)
+	if h := l.find(name); h != nil {
+		return h, nil
+	}
+	h := &host{name: name}
+	if name == everyHost {
+		l.any = h
+		return h, nil
 	}
 	suffix, wild := strings.CutPrefix(name, "*.")
 	if !exchange.ValidHost(suffix) {
 		return nil, fmt.Errorf("host %q must be a name, an address or *.name", configured)
 	}
-	table := l.exact
 	if wild {
-		table = l.wildcard
+		l.wildcard[suffix] = h
 		l.lengths.set(len(suffix))
-	}
-	h := table[suffix]
-	if h == nil {
-		h = &host{name: name}
-		table[suffix] = h
+	} else {
+		l.exact[name] = h
 	}
 	return h, nil
+}
+
+// find returns the entry of a host by its name, or nil.
+func (l *listener) find(name string) *host {
+	if name == everyHost {
+		return l.any
+	}
+	if suffix, wild := strings.CutPrefix(name, "*."); wild {
+		return l.wildcard[suffix]
+	}
+	return l.exact[name]
+}
+
+// each calls yield with every host.
+func (l *listener) each(yield func(*host)) {
+	for _, h := range l.exact {
+		yield(h)
+	}
+	for _, h := range l.wildcard {
+		yield(h)
+	}
+	if l.any != nil {
+		yield(l.any)
+	}
 }
 
 // Lookup finds what a request is for. It sets x.PrefixLen, which is the length of a prefix without the slash at its end,
