@@ -1,17 +1,14 @@
 package dataplane
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/filter"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
@@ -19,7 +16,6 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/tcp"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/accesslog"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry/trace"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream"
@@ -55,7 +51,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	if d.draining {
 		return errors.New("the proxy is stopping: no configuration is taken any more")
 	}
-	filters, chains, err := d.makeFilters(s)
+	next, filters, err := d.makeRoutes(s)
 	if err != nil {
 		return err
 	}
@@ -70,7 +66,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		return err
 	}
 	// From here on nothing fails but the table, whose errors Translate has ruled out: it is compiled before anything live changes.
-	table, routes, err := d.compile(s, opened, chains)
+	table, err := d.compile(s, opened, next)
 	if err == nil {
 		err = d.access.Apply(accesslog.Config(s.AccessLog))
 	}
@@ -86,15 +82,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	d.clusters.Apply(s.Clusters)
 	d.groups.Forget()
 	d.names.settle(ctx, func(id string, endpoints []snapshot.Endpoint) { d.clusters.SetEndpoints(id, endpoints) })
-	metrics := make([]*telemetry.RouteMetrics, 0, len(routes))
-	for _, route := range routes {
-		if len(route.Snapshot.Clusters) > 0 {
-			route.Group = d.groups.Get(route.Snapshot.ID(), route.Snapshot.Clusters, route.Snapshot.Balance)
-		}
-		r := route.Snapshot
-		route.Metrics = d.metrics.Route(r.Service.Namespace, r.Service.Name, r.Name)
-		metrics = append(metrics, route.Metrics)
-	}
+	d.join(next)
 	d.store.Apply(s.Store)
 	dropped := d.swapFilters(filters)
 	// What the replaced configuration alone used is closed when its last exchange is over.
@@ -110,7 +98,6 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 			}
 		})
 	})
-	d.metrics.KeepRoutes(metrics)
 	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
 	d.gate.SetLimit(d.clientLimit(s.Limits.MaxConnections))
 	d.handshakes.SetConnections(s.Limits.MaxConnections)
@@ -130,6 +117,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	for _, l := range d.open {
 		bound[l.Address()] = l.Addr().String()
 	}
+	d.table, d.routes = table, next
 	d.serving.Store(&serving{snapshot: s, since: time.Now(), bound: bound})
 	d.ready.Store(true)
 	return nil
@@ -141,32 +129,6 @@ func servicesOf(s *snapshot.Snapshot) []*snapshot.Service {
 		all = append(all, l.Services...)
 	}
 	return all
-}
-
-// makeFilters makes the filters that do not live yet. The maps hold all that s names, by their keys and by the routes.
-func (d *DataPlane) makeFilters(s *snapshot.Snapshot) (map[string]*liveFilter, map[*snapshot.Route][]filter.Filter, error) {
-	filters := make(map[string]*liveFilter, len(d.filters))
-	chains := make(map[*snapshot.Route][]filter.Filter)
-	lineages := d.lineages()
-	for _, l := range s.Listeners {
-		for _, r := range l.Routes {
-			for _, config := range r.Filters {
-				key := config.Key()
-				f := cmp.Or(filters[key], d.filters[key])
-				if f == nil {
-					made, err := d.newFilter(config, lineages)
-					if err != nil {
-						closeNew(filters, d.filters)
-						return nil, nil, fmt.Errorf("route %s: %w", r.ID(), err)
-					}
-					f = made
-				}
-				filters[key] = f
-				chains[r] = append(chains[r], f.filter)
-			}
-		}
-	}
-	return filters, chains, nil
 }
 
 // closeNew closes the filters that were made for a configuration that is not taken.
@@ -189,22 +151,17 @@ func (d *DataPlane) swapFilters(filters map[string]*liveFilter) (dropped []*live
 	return dropped
 }
 
-// compile makes the route table. The routes get their groups and counters later.
-func (d *DataPlane) compile(
-	s *snapshot.Snapshot, open map[listenerKey]*openListener, chains map[*snapshot.Route][]filter.Filter,
-) (*router.Table, []*router.Route, error) {
-	var routes []*router.Route
+// compile makes the route table. Routes that are new get their groups and counters later.
+func (d *DataPlane) compile(s *snapshot.Snapshot, open map[listenerKey]*openListener, live map[*snapshot.Route]*liveRoute) (*router.Table, error) {
 	listeners := make([]router.Listener, 0, len(s.Listeners))
 	for _, l := range s.Listeners {
-		compiled := router.Listener{Slot: open[keyOf(l)].slot, Snapshot: l}
+		compiled := router.Listener{Slot: open[keyOf(l)].slot, Snapshot: l, Routes: make([]*router.Route, 0, len(l.Routes))}
 		for _, r := range l.Routes {
-			compiled.Routes = append(compiled.Routes, &router.Route{Snapshot: r, Filters: chains[r]})
+			compiled.Routes = append(compiled.Routes, live[r].Route)
 		}
-		routes = append(routes, compiled.Routes...)
 		listeners = append(listeners, compiled)
 	}
-	table, err := router.Compile(listeners)
-	return table, routes, err
+	return d.table.Next(listeners)
 }
 
 func emptyTable() *router.Table {

@@ -16,6 +16,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/store"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
@@ -72,6 +73,8 @@ type DataPlane struct {
 	expiries *expiries
 	slots    []bool // the slots of the route table that are taken
 	filters  map[string]*liveFilter
+	table    *router.Table
+	routes   map[*snapshot.Route]*liveRoute
 	draining bool
 
 	replicas  atomic.Int64
@@ -92,7 +95,7 @@ func New(o Options) *DataPlane {
 	d := &DataPlane{
 		log: o.Log, metrics: o.Metrics, sweeper: wire.NewSweeper(),
 		open: make(map[listenerKey]*openListener), leaving: make(map[*openListener]struct{}),
-		filters: make(map[string]*liveFilter), handshakes: listener.NewHandshakes(0),
+		filters: make(map[string]*liveFilter), table: emptyTable(), handshakes: listener.NewHandshakes(0),
 	}
 	d.fetch, d.transport = newFetch(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})

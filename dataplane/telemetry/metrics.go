@@ -61,8 +61,9 @@ type Metrics struct {
 	noRoute  *RouteMetrics
 	streams  *streams
 
-	mu     sync.Mutex // guards routes and RouteMetrics.goneAt
+	mu     sync.Mutex // guards routes, round, and RouteMetrics' goneAt and kept
 	routes map[routeKey]*RouteMetrics
+	round  uint64 // counts calls of KeepRoutes
 }
 
 // NewMetrics returns Metrics with a registry of their own. version is that of the program, for build_info.
@@ -124,15 +125,15 @@ func (m *Metrics) NoRoute() *RouteMetrics { return m.noRoute }
 // KeepRoutes says that live are all the routes of the configuration that now serves. The series of others stay for five
 // minutes, then they are forgotten; of more than 32 such routes the ones that went first are forgotten at once.
 func (m *Metrics) KeepRoutes(live []*RouteMetrics) {
-	keep := make(map[*RouteMetrics]bool, len(live))
-	for _, r := range live {
-		keep[r] = true
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.round++
+	for _, r := range live {
+		r.kept = m.round
+	}
 	now := max(m.now(), 1)
 	for _, r := range m.routes {
-		if keep[r] {
+		if r.kept == m.round {
 			r.goneAt = 0
 		} else if r.goneAt == 0 {
 			r.goneAt = now

@@ -24,6 +24,7 @@ type Group struct {
 	single   *upstream.Cluster // the only cluster with a weight: nothing is to be chosen
 	sticky   *stickiness       // nil: clients have no endpoint of their own
 	state    *state
+	entry    *entry // of Groups
 
 	plan atomic.Pointer[plan]
 	mu   sync.Mutex // one goroutine makes a new plan

@@ -66,8 +66,35 @@ func (gs *Groups) Get(key string, members []snapshot.WeightedCluster, settings s
 		g.state = at.group.state
 	}
 	g.sticky = newStickiness(g, gs.secret)
-	at.group, at.asked = g, gs.rounds
+	at.group, at.asked, g.entry = g, gs.rounds, at
 	return g
+}
+
+// Holds says whether g is the group of its key, and all of its clusters live.
+func (gs *Groups) Holds(g *Group) bool {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	if g.entry.group != g {
+		return false
+	}
+	for i := range g.members {
+		if c := g.members[i].cluster; gs.clusters.Get(c.ID()) != c {
+			return false
+		}
+	}
+	for i := range g.asked {
+		if c := g.asked[i].cluster; gs.clusters.Get(c.ID()) != c {
+			return false
+		}
+	}
+	return true
+}
+
+// Keep is Get for a group that Holds: it is asked for.
+func (gs *Groups) Keep(g *Group) {
+	gs.mu.Lock()
+	g.entry.asked = gs.rounds
+	gs.mu.Unlock()
 }
 
 // Forget forgets the groups that were not asked for since the last Forget.
