@@ -46,7 +46,7 @@ func (c *Controller) configure(ctx context.Context, _ reconcile.Request) (reconc
 			return reconcile.Result{}, err
 		}
 	}
-	snap, problems := translate.Translate(v.input)
+	snap, problems := c.world.translation.Translate(v.input)
 	unbound, err := c.apply(ctx, snap)
 	c.options.Reloaded(err)
 	if err != nil {

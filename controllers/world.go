@@ -38,6 +38,8 @@ type world struct {
 	grants   *grants
 	contents *contents.Reader
 	objects  map[types.UID]*prepared
+
+	translation translate.Memory
 }
 
 func newWorld(m manager.Manager, d discovery.DiscoveryInterface, o *Options) *world {

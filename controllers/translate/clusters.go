@@ -89,7 +89,7 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 	at := map[string]int{} // in out, by ID
 	fresh := map[string]*snapshot.Cluster{}
 	add := func(b *v1alpha1.Backend, field string) {
-		to, reason, message := t.world.Resolve(in.Namespace, b)
+		to, reason, message := t.resolve(in, b)
 		if reason != "" {
 			t.problem(Problem{Service: of.service, Route: of.route, Field: of.field + field, Reason: reason, Message: message})
 			return

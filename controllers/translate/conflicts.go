@@ -31,7 +31,7 @@ func (t *translation) claims(in Input) {
 		address *string
 	}{{"admin", in.Globals.Admin.BindAddress}, {"metrics", in.Globals.Metrics.BindAddress}} {
 		if a, err := syntax.ParseBindAddress(deref(g.address)); err == nil {
-			t.holders = append(t.holders, holder{address: a, global: g.name})
+			t.hold(holder{address: a, global: g.name})
 		}
 	}
 	hosts := claims.NewHosts()
@@ -40,16 +40,16 @@ func (t *translation) claims(in Input) {
 			t.refused[i] = true
 			continue
 		}
-		a, err := syntax.ParseBindAddress(in.Services[i].Spec.BindAddress)
-		if err != nil {
+		at := in.Services[i].bound()
+		if at.err != nil {
 			continue // reported when the service is built
 		}
-		if !t.permitted(in, i, a, hosts) || !t.claim(in, i, a, frontOf(&in.Services[i]), "bindAddress") {
+		if !t.permitted(in, i, at.address, hosts) || !t.claim(in, i, at.address, at.front, "bindAddress") {
 			t.refused[i] = true
 			continue
 		}
 		if a, ok := redirectsFrom(&in.Services[i], &t.faults[i]); ok && t.permittedPort(i, a, redirectField) &&
-			t.claim(in, i, a, frontOf(&in.Services[i]).plain(), redirectField) {
+			t.claim(in, i, a, at.front.plain(), redirectField) {
 			t.redirects[i] = a
 		}
 	}
@@ -111,7 +111,8 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *claims
 }
 
 func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field string) bool {
-	for _, h := range t.holders {
+	for _, at := range t.holding[a.Port()] { // other ports overlap nothing
+		h := t.holders[at]
 		same := a == h.address && h.global == "" // also with port 0, which overlaps nothing
 		if !same && !syntax.Overlap(a, h.address) {
 			continue
@@ -137,8 +138,14 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field st
 		t.problem(p)
 		return false
 	}
-	t.holders = append(t.holders, holder{address: a, front: f, service: i, field: field})
+	t.hold(holder{address: a, front: f, service: i, field: field})
 	return true
+}
+
+func (t *translation) hold(h holder) {
+	port := h.address.Port()
+	t.holding[port] = append(t.holding[port], len(t.holders))
+	t.holders = append(t.holders, h)
 }
 
 // spelt is an address of a service as it was written.

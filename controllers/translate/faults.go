@@ -20,6 +20,9 @@ type faults struct {
 
 // sort reports the faults of a service, and says what they spoil.
 func (t *translation) sort(index int, in *Service) faults {
+	if len(in.Faults) == 0 {
+		return faults{}
+	}
 	f := faults{routes: map[int]string{}, fields: map[string]bool{}}
 	for _, e := range in.Faults {
 		at := strings.TrimPrefix(strings.TrimPrefix(e.Field, "spec"), ".")

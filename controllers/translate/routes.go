@@ -212,7 +212,7 @@ func (t *translation) mayFetch(in *Service, text string) (string, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	d, reason, message := t.world.Resolve(in.Namespace, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
+	d, reason, message := t.resolve(in, &v1alpha1.Backend{Address: net.JoinHostPort(u.Hostname(), port)})
 	if reason != "" {
 		return "", &refusal{reason: reason, message: message}
 	}

@@ -43,7 +43,29 @@ type Service struct {
 	Seed   []byte
 	Faults field.ErrorList `json:"-"` // below "spec"; only an object of a cluster gets here with any
 
-	digest [sha256.Size]byte // of a sealed one
+	seal *seal // of one that is sealed
+}
+
+// A seal is what is known of a service that will not change any more. No two have the same.
+type seal struct {
+	digest [sha256.Size]byte
+	bound  bound
+}
+
+// A bound is where a service listens, and what is spoken there.
+type bound struct {
+	address netip.AddrPort
+	err     error
+	front   front
+}
+
+// bound reads the service's address.
+func (s *Service) bound() bound {
+	if s.seal != nil {
+		return s.seal.bound
+	}
+	a, err := syntax.ParseBindAddress(s.Spec.BindAddress)
+	return bound{a, err, frontOf(s)}
 }
 
 // Owner names the service in IDs: namespace/name, or the name alone in a file.
@@ -59,14 +81,18 @@ const DefaultRoute = "default"
 
 // Translate makes a snapshot of the input. What cannot be built is left out or answers 503, and is a Problem; the rest
 // is served.
-func Translate(in Input) (*snapshot.Snapshot, []Problem) {
+func Translate(in Input) (*snapshot.Snapshot, []Problem) { return translate(in, nil, nil) }
+
+func translate(in Input, memory, before *Memory) (*snapshot.Snapshot, []Problem) {
 	t := &translation{
+		memory: memory, before: before,
 		out: &snapshot.Snapshot{
 			Hash: hash(in), Limits: parts.Limits(in.Globals.Limits), AccessLog: parts.AccessLog(in.Globals.AccessLog),
 			Tracing: parts.Tracing(in.Globals.Tracing, in.Contents["tracing.caRef"].Data),
 			Store:   parts.Store(in.Globals.RateLimitStore, in.Contents["rateLimitStore.caRef"].Data, in.Contents["rateLimitStore.passwordRef"].Data),
 		},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
+		holding:   map[uint16][]int{},
 		clusters:  map[string]bool{},
 		secured:   map[int]*snapshot.UpstreamTLS{},
 		reported:  map[Problem]bool{},
@@ -78,9 +104,12 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 	}
 	t.claims(in)
 	for i := range in.Services {
-		t.service(i, &in.Services[i])
+		t.build(i, &in.Services[i])
 	}
 	for _, l := range t.out.Listeners { // of equal ones the first is taken
+		if !t.requests.Yielding() {
+			break
+		}
 		slices.SortStableFunc(l.Routes, func(a, b *snapshot.Route) int { return t.yielding(a) - t.yielding(b) })
 	}
 	return t.out, t.problems
@@ -89,11 +118,15 @@ func Translate(in Input) (*snapshot.Snapshot, []Problem) {
 type translation struct {
 	out       *snapshot.Snapshot
 	world     *realm.World
+	memory    *Memory // what this translation leaves; nil: nothing
+	before    *Memory // and what the one before has left
+	asked     []asked // of the world, for the service that is being built
 	problems  []Problem
 	reported  map[Problem]bool
 	faults    []faults               // by service
 	refused   map[int]bool           // services that got no address
 	holders   []holder               // of addresses
+	holding   map[uint16][]int       // in holders, by port
 	redirects map[int]netip.AddrPort // where services redirect plain HTTP from
 	listeners map[netip.AddrPort]*snapshot.Listener
 	requests  *claims.Requests
@@ -109,20 +142,18 @@ func (t *translation) yielding(r *snapshot.Route) int {
 }
 
 func (t *translation) service(index int, in *Service) {
-	if t.refused[index] {
-		return
-	}
 	f := &t.faults[index]
 	forwards := len(in.Spec.Upstreams)+len(in.Spec.Backends) > 0
 	if f.whole != "" {
 		in = sound(in)
 	}
-	address, err := syntax.ParseBindAddress(in.Spec.BindAddress)
-	if err != nil {
-		t.problem(Problem{Service: index, Field: "bindAddress", Reason: v1alpha1.ReasonInvalid, Message: err.Error()})
+	bound := in.bound()
+	if bound.err != nil {
+		t.problem(Problem{Service: index, Field: "bindAddress", Reason: v1alpha1.ReasonInvalid, Message: bound.err.Error()})
 		return
 	}
-	l := t.listener(index, in, address, frontOf(in))
+	address := bound.address
+	l := t.listener(index, in, address, bound.front)
 	if isTCP(in) {
 		t.stream(index, in, l, f.whole)
 		return
@@ -168,7 +199,9 @@ func hash(in Input) string {
 	h.Write(sum[:])
 	for i := range in.Services {
 		s := &in.Services[i]
-		if sum = s.digest; sum == ([sha256.Size]byte{}) {
+		if s.seal != nil {
+			sum = s.seal.digest
+		} else {
 			sum = s.sum()
 		}
 		h.Write(sum[:])
@@ -176,8 +209,12 @@ func hash(in Input) string {
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
-// Seal says that the service will not change any more. One that is translated again and again is then read once for the hash.
-func (s *Service) Seal() { s.digest = s.sum() }
+// Seal says that namespace, name, spec and faults of the service will not change any more. One that is translated again and
+// again is then read once, and a Memory knows it again: in every copy that is made of it from now on.
+func (s *Service) Seal() {
+	s.seal = nil
+	s.seal = &seal{digest: s.sum(), bound: s.bound()}
+}
 
 func (s *Service) sum() [sha256.Size]byte {
 	return digest(struct {

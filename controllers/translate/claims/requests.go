@@ -13,6 +13,15 @@ import (
 type Requests struct {
 	claims map[request]Claim
 	yields map[*snapshot.Route]bool // weak routes of whose requests others want some
+
+	// Entered are the claims that were new since it was set to nil.
+	Entered []Taken
+}
+
+// A Taken is a claim that was new, to be made again.
+type Taken struct {
+	request      request
+	field, route string
 }
 
 // NewRequests returns one in which nobody takes any.
@@ -65,9 +74,27 @@ func (r *Requests) Take(address string, hosts []string, m snapshot.Match, mine C
 		}
 		all = false
 		r.claims[key] = mine
+		r.Entered = append(r.Entered, Taken{key, mine.Field, mine.Route})
 	}
 	return other, part, all
 }
+
+// Retake makes claims again, all of them or, where one of the requests is taken by now, none.
+func (r *Requests) Retake(list []Taken, service int, of interface{ Owner() string }) bool {
+	for i := range list {
+		if _, taken := r.claims[list[i].request]; taken {
+			return false
+		}
+	}
+	for i := range list {
+		one := &list[i]
+		r.claims[one.request] = Claim{Service: service, Field: one.field, Route: one.route, Of: of}
+	}
+	return true
+}
+
+// Yielding says whether any route yields.
+func (r *Requests) Yielding() bool { return len(r.yields) > 0 }
 
 // Yields says whether a weak route takes requests that others want.
 func (r *Requests) Yields(weak *snapshot.Route) bool { return r.yields[weak] }

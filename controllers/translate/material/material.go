@@ -1,6 +1,7 @@
 package material
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,6 +17,11 @@ type Content struct {
 	Reason  string // of the Problem, in the words of the status conditions; empty: it is not there
 }
 
+// Equal says whether both are the same.
+func (c Content) Equal(o Content) bool {
+	return c.Name == o.Name && c.Problem == o.Problem && c.Reason == o.Reason && bytes.Equal(c.Data, o.Data)
+}
+
 // A Certificate is what a source found where a service names one.
 type Certificate struct {
 	Name    string // the file or the Secret, for messages
@@ -24,6 +30,11 @@ type Certificate struct {
 	Problem string // why it cannot be used; empty: nothing was found to be wrong
 
 	checked bool // it was looked at
+}
+
+// Equal says whether both are the same.
+func (c Certificate) Equal(o Certificate) bool {
+	return c.Name == o.Name && c.Problem == o.Problem && bytes.Equal(c.Chain, o.Chain) && bytes.Equal(c.Key, o.Key)
 }
 
 // NewCertificate returns a certificate, with a Problem where it is not one with its key. A source that keeps what it

@@ -32,6 +32,12 @@ func (d *Destination) Name() string {
 	return "addresses"
 }
 
+// Equal says whether both mean the same.
+func (d Destination) Equal(o Destination) bool {
+	return d.Plain == o.Plain && (d.Origin == o.Origin || d.Origin != nil && o.Origin != nil && *d.Origin == *o.Origin) &&
+		(d.DNS == o.DNS || d.DNS != nil && o.DNS != nil && *d.DNS == *o.DNS)
+}
+
 // Resolve says what a backend of a namespace means, as far as the configuration tells. With a reason, one of v1alpha1, it
 // cannot be used.
 func (w *World) Resolve(namespace string, b *v1alpha1.Backend) (d Destination, reason, message string) {
