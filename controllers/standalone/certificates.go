@@ -48,10 +48,25 @@ func (l *loader) complete(s *translate.Service) {
 		s.UpstreamCertificate = l.certificate(u.Certificate)
 	}
 	s.Contents = l.contents(&s.Spec)
-	sticky := func(b *v1alpha1.LoadBalancing) bool { return b != nil && b.Sticky != nil && b.Sticky.KeyRef == nil }
-	if sticky(s.Spec.LoadBalancing) || slices.ContainsFunc(s.Spec.Routes, func(r v1alpha1.Route) bool { return sticky(r.LoadBalancing) }) {
+	if sticky(&s.Spec) {
 		s.Seed = l.options.selfSigned.Seed()
 	}
+}
+
+// sticky says whether a service signs cookies with a key that is made of the installation's seed.
+func sticky(spec *v1alpha1.ProxyServiceSpec) bool {
+	keyless := func(b *v1alpha1.LoadBalancing) bool { return b != nil && b.Sticky != nil && b.Sticky.KeyRef == nil }
+	return keyless(spec.LoadBalancing) || slices.ContainsFunc(spec.Routes, func(r v1alpha1.Route) bool { return keyless(r.LoadBalancing) })
+}
+
+// refers says whether there is anything for complete to find.
+func refers(spec *v1alpha1.ProxyServiceSpec) bool {
+	if deref(spec.TLS) || spec.UpstreamTLS != nil || sticky(spec) {
+		return true
+	}
+	found := false
+	v1alpha1.References(spec, func(string, *v1alpha1.Reference) { found = true })
+	return found
 }
 
 // contents reads the files of every reference below v, by the paths of their fields.

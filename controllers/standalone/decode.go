@@ -15,6 +15,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 )
 
 // place is a position in a file. Lines and columns count from 1.
@@ -33,7 +34,7 @@ type fault struct {
 
 // A decoder fills the types of the schema from one document and remembers where everything stood.
 type decoder struct {
-	shapes  *shapes
+	shapes  *shape.Shapes
 	camel   bool // an object: only the spelling of the API
 	anchors map[string][]*ast.AnchorNode
 	nodes   int
@@ -47,7 +48,7 @@ type decoder struct {
 	spoiled map[string]bool
 }
 
-func newDecoder(s *shapes, body ast.Node) *decoder {
+func newDecoder(s *shape.Shapes, body ast.Node) *decoder {
 	d := &decoder{
 		shapes: s, anchors: map[string][]*ast.AnchorNode{}, places: map[string]place{},
 		unread: map[string]bool{}, meant: map[string]bool{}, spoiled: map[string]bool{},
@@ -84,7 +85,7 @@ func (d *decoder) show(path string) string {
 	if d.camel {
 		return path
 	}
-	return filePath(path)
+	return shape.FilePath(path)
 }
 
 // resolve follows aliases and anchors to a value. It is nil where there is none.
@@ -229,11 +230,11 @@ func (d *decoder) object(n ast.Node, at place, v reflect.Value, path string) {
 }
 
 func (d *decoder) fill(entries []entry, v reflect.Value, path string) {
-	s := d.shapes.of(v.Type())
+	s := d.shapes.Of(v.Type())
 	set := map[int]entry{}
 	for _, e := range entries {
-		i, known := s.byName[e.key]
-		if known && d.camel && s.fields[i].json != e.key {
+		i, known := s.ByName[e.key]
+		if known && d.camel && s.Fields[i].JSON != e.key {
 			known = false
 		}
 		if !known {
@@ -246,22 +247,22 @@ func (d *decoder) fill(entries []entry, v reflect.Value, path string) {
 			continue
 		}
 		set[i] = e
-		f := s.fields[i]
-		at := join(path, f.json)
+		f := s.Fields[i]
+		at := join(path, f.JSON)
 		d.places[at] = e.at
-		d.value(e.value, e.at, v.FieldByIndex(f.index), at)
+		d.value(e.value, e.at, v.FieldByIndex(f.Index), at)
 	}
 }
 
-func (d *decoder) unknown(e entry, s *shape, path string) {
+func (d *decoder) unknown(e entry, s *shape.Shape, path string) {
 	message := "unknown field"
 	if d.camel {
 		message = fmt.Sprintf("unknown field %q", join(path, e.key))
 	}
 	d.spoiled[path] = true
-	if near := syntax.Nearest(e.key, s.names(d.camel)); near != "" {
+	if near := syntax.Nearest(e.key, s.Names(d.camel)); near != "" {
 		message += "; did you mean `" + near + "`?"
-		d.meant[join(path, s.fields[s.byName[near]].json)] = true
+		d.meant[join(path, s.Fields[s.ByName[near]].JSON)] = true
 	}
 	d.failAs(e.at, join(d.show(path), e.key), message)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 )
@@ -33,10 +34,25 @@ type document struct {
 
 	object          bool
 	namespace, name string
+
+	written func() *document // reads it again; nil: it is no file's
+	placed  bool             // the decoder knows all places again
+}
+
+// forget drops what is only needed to say what is wrong: most documents are read once and never spoken of.
+func (d *document) forget() {
+	d.decoder.anchors, d.decoder.faults, d.decoder.unread, d.decoder.meant, d.decoder.spoiled = nil, nil, nil, nil, nil
+	top := map[string]place{}
+	for path, at := range d.decoder.places {
+		if !strings.ContainsAny(path, ".[") {
+			top[path] = at
+		}
+	}
+	d.decoder.places = top
 }
 
 // readDocument decodes one document. It is nil where there is nothing.
-func readDocument(s *shapes, words map[string]bool, file string, node *ast.DocumentNode) *document {
+func readDocument(s *shape.Shapes, words map[string]bool, file string, node *ast.DocumentNode) *document {
 	body := node.Body
 	switch body.(type) {
 	case nil, *ast.DirectiveNode, *ast.CommentGroupNode:
@@ -144,6 +160,12 @@ func (d *document) path(service int) *field.Path {
 
 // place looks up where a field stands; one that is not there stands where its owner does.
 func (d *document) place(path string) place {
+	if d.written != nil && !d.placed && d.decoder.anchors == nil {
+		d.placed = true
+		if again := d.written(); again != nil {
+			d.decoder.places = again.decoder.places
+		}
+	}
 	for path != "" {
 		if at, ok := d.decoder.places[path]; ok {
 			return at
@@ -156,7 +178,7 @@ func (d *document) place(path string) place {
 // problem places something that Validate or Translate found.
 func (d *document) problem(path, message string) Problem {
 	if !d.object {
-		message = fileWords(message, d.words)
+		message = shape.FileWords(message, d.words)
 	}
 	at := d.place(path)
 	return Problem{File: d.file, Line: at.line, Column: at.column, Path: d.decoder.show(path), Message: message}

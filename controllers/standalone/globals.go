@@ -1,12 +1,12 @@
 package standalone
 
 import (
-	"fmt"
 	"reflect"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 )
 
 // From says where a setting came from: each beats those before it.
@@ -35,76 +35,25 @@ type Flag struct{ Name, Value string }
 // aliases are variables with names of their own. The general one beats them.
 var aliases = map[string]string{"limits.worker_threads": "WORKER_THREADS"}
 
-// leaf is one global as the program holds it: a pointer, a list of words, or the file of a reference.
-type leaf struct {
-	path  string // admin.bindAddress
-	key   string // admin.bind_address
-	value reflect.Value
-}
-
-// unset says whether nothing has given it a value.
-func (l leaf) unset() bool { return l.value.IsZero() }
-
-// text is its value.
-func (l leaf) text() string {
-	if l.unset() {
-		return "unset"
-	}
-	switch v := l.value.Interface().(type) {
-	case *v1alpha1.Reference:
-		return deref(v.File)
-	default:
-		if l.value.Kind() == reflect.Slice {
-			return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
-		}
-		return fmt.Sprint(l.value.Elem().Interface())
-	}
-}
-
-func (l leaf) variable() string {
-	return "PINGORA_" + strings.ToUpper(strings.ReplaceAll(l.key, ".", "_"))
-}
-
-// leaves lists the globals in the order of their fields.
-func leaves(s *shapes, g *settings.Globals) []leaf {
-	var out []leaf
-	var walk func(v reflect.Value, path string)
-	walk = func(v reflect.Value, path string) {
-		for _, f := range s.of(v.Type()).fields {
-			at, fv := join(path, f.json), v.FieldByIndex(f.index)
-			switch {
-			case fv.Kind() == reflect.Struct:
-				walk(fv, at)
-			case fv.Type() == reflect.TypeFor[*v1alpha1.Reference]():
-				out = append(out, leaf{path: at + ".file", key: filePath(at) + ".file", value: fv})
-			default:
-				out = append(out, leaf{path: at, key: filePath(at), value: fv})
-			}
-		}
-	}
-	walk(reflect.ValueOf(g).Elem(), "")
-	return out
-}
-
 // override puts the environment's and the flags' values over the file's, and says where each setting came from.
 // sources holds the problems' places by the path of the global.
 func (l *loader) override(g *settings.Globals) {
-	for _, f := range leaves(l.shapes, g) {
-		set := Setting{Key: f.key, Variable: f.variable(), From: FromDefault}
-		if !f.unset() {
-			set.From, set.Where = FromFile, l.globalProblem(f.path, "").place()
+	for _, f := range l.history.shapes.Leaves(reflect.ValueOf(g).Elem()) {
+		set := Setting{Key: f.Key, Variable: f.Variable(), From: FromDefault}
+		if !f.Unset() {
+			set.From, set.Where = FromFile, l.globalProblem(f.Path, "").place()
 		}
-		name := f.variable()
+		name := f.Variable()
 		text, ok := l.variable(name)
-		if !ok && aliases[f.key] != "" {
-			name = aliases[f.key]
+		if !ok && aliases[f.Key] != "" {
+			name = aliases[f.Key]
 			text, ok = l.variable(name)
 		}
 		if ok {
 			set.From, set.Where = FromEnvironment, name
 			l.assign(f, text, Problem{File: "environment", Path: name})
 		}
-		if flag, ok := l.options.Flags[f.key]; ok {
+		if flag, ok := l.options.Flags[f.Key]; ok {
 			set.From, set.Where = FromFlag, flag.Name
 			l.assign(f, flag.Value, Problem{File: "command line", Path: flag.Name})
 		}
@@ -135,22 +84,22 @@ func (l *loader) variable(name string) (string, bool) {
 	return text, ok && text != ""
 }
 
-func (l *loader) assign(f leaf, text string, at Problem) {
-	l.overridden[f.path] = at
+func (l *loader) assign(f shape.Leaf, text string, at Problem) {
+	l.overridden[f.Path] = at
 	switch {
-	case f.value.Type() == reflect.TypeFor[*v1alpha1.Reference]():
-		f.value.Set(reflect.ValueOf(&v1alpha1.Reference{File: &text}))
+	case f.Value.Type() == reflect.TypeFor[*v1alpha1.Reference]():
+		f.Value.Set(reflect.ValueOf(&v1alpha1.Reference{File: &text}))
 		return
-	case f.value.Kind() == reflect.Slice:
+	case f.Value.Kind() == reflect.Slice:
 		words := strings.Split(text, ",")
-		list := reflect.MakeSlice(f.value.Type(), len(words), len(words))
+		list := reflect.MakeSlice(f.Value.Type(), len(words), len(words))
 		for i, word := range words {
 			list.Index(i).SetString(strings.TrimSpace(word))
 		}
-		f.value.Set(list)
+		f.Value.Set(list)
 		return
 	}
-	v := reflect.New(f.value.Type().Elem())
+	v := reflect.New(f.Value.Type().Elem())
 	switch v.Elem().Kind() {
 	case reflect.String:
 		v.Elem().SetString(text)
@@ -170,13 +119,13 @@ func (l *loader) assign(f leaf, text string, at Problem) {
 		}
 		v.Elem().SetInt(n)
 	}
-	f.value.Set(v)
+	f.Value.Set(v)
 }
 
 // values writes the settings' values down, once they are complete.
 func (l *loader) values(g *settings.Globals) []Setting {
-	for i, f := range leaves(l.shapes, g) {
-		l.settings[i].Value = f.text()
+	for i, f := range l.history.shapes.Leaves(reflect.ValueOf(g).Elem()) {
+		l.settings[i].Value = f.Text()
 	}
 	return l.settings
 }

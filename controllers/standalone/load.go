@@ -1,10 +1,10 @@
 package standalone
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
@@ -13,6 +13,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/validation"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/certificates"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
@@ -43,9 +44,10 @@ type Loaded struct {
 	Snapshot *snapshot.Snapshot
 	Files    []string // that it was read from
 
-	digest   [sha256.Size]byte
 	Contents map[string]material.Content // what references of the globals name
 
+	read       reading
+	history    *history
 	files      certificates.Files
 	selfSigned bool // a service has a certificate that nobody has configured
 }
@@ -63,107 +65,88 @@ func (l *Loaded) Setting(key string) Setting {
 // Load reads a configuration. It returns either one that can be served, or everything that is wrong with it, in the
 // order of the places.
 func Load(o Options) (*Loaded, []Problem) {
-	contents, problems := read(o.Path)
-	return newLoader(o, problems).load(contents)
+	h := &history{}
+	return newLoader(o, h).load(h.read(o.Path))
 }
 
 // LoadBytes reads a configuration from the content of one file, which it calls by the name.
 func LoadBytes(name string, data []byte, o Options) (*Loaded, []Problem) {
-	return newLoader(o, nil).load([]content{{name, data}})
+	return newLoader(o, &history{}).load(reading{files: []*files.File{{Name: name, Data: data}}})
 }
 
-type content struct {
-	name string
-	data []byte
+// A reading is what stands in the files, or why they could not be read.
+type reading struct {
+	files    []*files.File
+	problems []Problem
+}
+
+// same says whether nothing has changed.
+func (r reading) same(o reading) bool {
+	return slices.Equal(r.files, o.files) && slices.Equal(r.problems, o.problems)
 }
 
 // read reads the file, or the files of the folder in the order of their names.
-func read(path string) ([]content, []Problem) {
+func (h *history) read(path string) reading {
 	if path == "" {
-		return nil, nil
+		return reading{}
 	}
 	names := []string{path}
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		names, err = files.In(path)
 		if err == nil && len(names) == 0 {
-			return nil, []Problem{{File: path, Message: "the folder holds no *.yaml file"}}
+			return reading{problems: []Problem{{File: path, Message: "the folder holds no *.yaml file"}}}
 		}
 	}
 	if err != nil {
-		return nil, []Problem{{File: path, Message: files.Reason(err)}}
+		return reading{problems: []Problem{{File: path, Message: files.Reason(err)}}}
 	}
-	var out []content
-	var problems []Problem
-	for _, name := range names {
-		data, err := files.Read(name, tree.MaxFileBytes)
-		if err != nil {
-			problems = append(problems, Problem{File: name, Message: files.Reason(err)})
-			continue
-		}
-		out = append(out, content{name, data})
+	list, failures := h.reader.Read(names, tree.MaxFileBytes)
+	r := reading{files: list}
+	for _, f := range failures {
+		r.problems = append(r.problems, Problem{File: f.Name, Message: files.Reason(f.Err)})
 	}
-	return out, problems
-}
-
-func digest(contents []content) [sha256.Size]byte {
-	h := sha256.New()
-	for _, c := range contents {
-		fmt.Fprintf(h, "%d %s %d\n", len(c.name), c.name, len(c.data))
-		h.Write(c.data)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return r
 }
 
 type loader struct {
 	options    Options
-	shapes     *shapes
-	documents  []*document
+	history    *history
+	parts      []*part
 	problems   []Problem
 	settings   []Setting
 	overridden map[string]Problem   // globals that do not come from a file, by path: where they come from
 	globalsIn  map[string]*document // where the top-level keys of the globals stand
 	sound      []translate.Service  // nothing is wrong with each of them alone
-	origins    []origin             // of the sound services
+	origins    []*candidate         // of the sound services
 	files      certificates.Files
-	selfSigned bool
+	selfSigned bool // a service has a certificate that nobody has configured
 }
 
-// origin is where a service stands.
-type origin struct {
-	document *document
-	index    int
-}
-
-func newLoader(o Options, problems []Problem) *loader {
+func newLoader(o Options, h *history) *loader {
 	return &loader{
-		options: o, shapes: &shapes{}, problems: problems,
-		overridden: map[string]Problem{}, globalsIn: map[string]*document{}, files: certificates.Files{},
+		options: o, history: h, overridden: map[string]Problem{}, globalsIn: map[string]*document{}, files: certificates.Files{},
 	}
 }
 
-func (l *loader) load(contents []content) (*Loaded, []Problem) {
+func (l *loader) load(r reading) (*Loaded, []Problem) {
 	o := l.options
-	out := &Loaded{digest: digest(contents)}
-	words := map[string]bool{}
-	l.shapes.words(reflect.TypeFor[settings.Config](), words)
-	for _, c := range contents {
-		out.Files = append(out.Files, c.name)
-		docs, f := tree.Parse(c.data)
-		if f != nil {
-			l.problems = append(l.problems, Problem{File: c.name, Line: f.At.Line, Column: f.At.Column, Message: f.Message})
-			continue
-		}
-		for _, node := range docs {
-			if d := readDocument(l.shapes, words, c.name, node); d != nil {
-				l.problems = append(l.problems, d.faults()...)
-				l.documents = append(l.documents, d)
-			}
-		}
+	out := &Loaded{read: r, history: l.history}
+	l.problems = slices.Clone(r.problems)
+	for _, f := range r.files {
+		out.Files = append(out.Files, f.Name)
 	}
+	l.parts = l.history.recall(r.files)
 	if len(o.Services) > 0 {
-		d := &document{file: "command line", decoder: newDecoder(l.shapes, nil), words: words, config: settings.Config{Services: o.Services}}
-		l.documents = append(l.documents, d)
+		d := &document{
+			file: "command line", decoder: newDecoder(&l.history.shapes, nil), words: l.history.words, config: settings.Config{Services: slices.Clone(o.Services)},
+		}
+		p := &part{documents: []*document{d}}
+		p.list(d)
+		l.parts = append(l.parts, p)
+	}
+	for _, p := range l.parts {
+		l.problems = append(l.problems, p.problems...)
 	}
 	l.globals(&out.Globals)
 	l.services(out)
@@ -177,7 +160,7 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	}
 	var found []translate.Problem
 	out.Contents = in.Contents
-	out.Snapshot, found = translate.Translate(in)
+	out.Snapshot, found = l.history.translation.Translate(in)
 	for _, p := range found {
 		if p.Reference() && o.CheckOnly && l.origins[p.Service].document.object {
 			continue
@@ -191,32 +174,52 @@ func (l *loader) load(contents []content) (*Loaded, []Problem) {
 	return out, nil
 }
 
+// documents are those of all parts.
+func (l *loader) documents(yield func(*document) bool) {
+	for _, p := range l.parts {
+		for _, d := range p.documents {
+			if !yield(d) {
+				return
+			}
+		}
+	}
+}
+
 // globals merges the documents' globals, of which each may stand in one only, and puts the rest of the sources on top.
 func (l *loader) globals(g *settings.Globals) {
-	for _, d := range l.documents {
-		if d.object {
-			continue
-		}
-		from := reflect.ValueOf(&d.config.Globals).Elem()
-		for _, f := range l.shapes.of(from.Type()).fields {
-			at, there := d.decoder.places[f.json]
-			if !there {
-				continue
-			}
-			if holder := l.globalsIn[f.json]; holder != nil {
-				p := d.problem(f.json, fmt.Sprintf("is set at %s already; keep one of them", holder.problem(f.json, "").place()))
-				p.Line, p.Column = at.line, at.column
-				l.problems = append(l.problems, p)
-				continue
-			}
-			l.globalsIn[f.json] = d
-			reflect.ValueOf(g).Elem().FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+	for _, p := range l.parts {
+		if p.global() {
+			l.merge(p, g)
 		}
 	}
 	l.override(g)
 	defaults.Globals(g)
 	for _, e := range validation.Globals(g, nil) {
 		l.problems = append(l.problems, l.globalProblem(e.Field, e.Detail))
+	}
+}
+
+// merge adds the globals of one file.
+func (l *loader) merge(p *part, g *settings.Globals) {
+	for _, d := range p.documents {
+		if d.object {
+			continue
+		}
+		from := reflect.ValueOf(&d.config.Globals).Elem()
+		for _, f := range l.history.shapes.Of(from.Type()).Fields {
+			at, there := d.decoder.places[f.JSON]
+			if !there {
+				continue
+			}
+			if holder := l.globalsIn[f.JSON]; holder != nil {
+				p := d.problem(f.JSON, fmt.Sprintf("is set at %s already; keep one of them", holder.problem(f.JSON, "").place()))
+				p.Line, p.Column = at.line, at.column
+				l.problems = append(l.problems, p)
+				continue
+			}
+			l.globalsIn[f.JSON] = d
+			reflect.ValueOf(g).Elem().FieldByIndex(f.Index).Set(from.FieldByIndex(f.Index))
+		}
 	}
 }
 
@@ -231,53 +234,45 @@ func (l *loader) globalProblem(path, message string) Problem {
 	if d := l.globalsIn[top]; d != nil {
 		return d.problem(path, message)
 	}
-	return Problem{Path: filePath(path), Message: message}
+	return Problem{Path: shape.FilePath(path), Message: message}
 }
 
-// services lists the documents' services, completed and checked.
+// services lists the parts' services, and finds what they name.
 func (l *loader) services(out *Loaded) {
-	names := map[string]Problem{}
-	for _, d := range l.documents {
-		from := v1alpha1.FromFile
-		if d.object {
-			from = v1alpha1.FromCluster
-		}
-		for i := range d.config.Services {
-			spec := &d.config.Services[i]
-			defaults.Service(spec, from)
-			wrong := d.validate(i, from)
-			for _, p := range wrong {
-				l.problems = append(l.problems, d.spellFlags(p))
-			}
-			s := d.entry(i)
-			at := d.problem(d.path(i).Child("name").String(), "")
-			if d.object {
-				at = d.problem("metadata.name", "")
-			}
-			first, again := names[s.Owner()]
-			if again && s.Name != "" {
-				at.Message = fmt.Sprintf("duplicate service name `%s`; the first is at %s", s.Owner(), first.place())
-				l.problems = append(l.problems, d.spellFlags(at))
+	n := 0
+	for _, p := range l.parts {
+		n += len(p.services)
+	}
+	names := make(map[string]*candidate, n)
+	out.Services = make([]translate.Service, 0, n)
+	l.origins = make([]*candidate, 0, n)
+	for _, p := range l.parts {
+		for _, c := range p.services {
+			first, again := names[c.service.Owner()]
+			if again && c.service.Name != "" {
+				at := c.name()
+				at.Message = fmt.Sprintf("duplicate service name `%s`; the first is at %s", c.service.Owner(), first.name().place())
+				l.problems = append(l.problems, c.document.spellFlags(at))
 			} else {
-				names[s.Owner()] = at
+				names[c.service.Owner()] = c
 			}
-			sound := len(wrong) == 0 && !again && !d.faulty(i)
-			if sound {
-				l.complete(&s)
+			if !c.sound || again {
+				continue
 			}
-			out.Services = append(out.Services, s)
-			if sound {
-				l.sound = append(l.sound, s)
-				l.origins = append(l.origins, origin{d, i})
+			out.Services = append(out.Services, c.service)
+			if c.refers {
+				l.complete(&out.Services[len(out.Services)-1])
 			}
+			l.origins = append(l.origins, c)
 		}
 	}
-	if n := len(out.Services); n > validation.MaxServices() {
-		p := l.documents[len(l.documents)-1].problem("services", fmt.Sprintf("must have at most %d items, has %d", validation.MaxServices(), n))
+	l.sound = out.Services // where one is not, nothing is loaded
+	if n > validation.MaxServices() {
+		p := l.lastDocument().problem("services", fmt.Sprintf("must have at most %d items, has %d", validation.MaxServices(), n))
 		l.problems = append(l.problems, p)
 	}
 	if l.options.GlobalsOnly {
-		for _, d := range l.documents {
+		for d := range l.documents {
 			if len(d.config.Services) > 0 {
 				at := d.problem("services", "is not allowed here: in a cluster services are ProxyService objects")
 				l.problems = append(l.problems, at)
@@ -285,13 +280,20 @@ func (l *loader) services(out *Loaded) {
 		}
 		return
 	}
-	if len(out.Services) == 0 && len(l.problems) == 0 {
+	if n == 0 && len(l.problems) == 0 {
 		p := Problem{File: l.options.Path, Path: "services", Message: "must hold at least one service"}
 		if len(out.Files) == 1 {
 			p.File, p.Line, p.Column = out.Files[0], 1, 1
 		}
 		l.problems = append(l.problems, p)
 	}
+}
+
+func (l *loader) lastDocument() (last *document) {
+	for d := range l.documents {
+		last = d
+	}
+	return last
 }
 
 // spellFlags names the flags that a service without a file is made of.

@@ -13,6 +13,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
@@ -69,8 +70,8 @@ func TestEveryFieldLoads(t *testing.T) {
 func TestCamelCaseMeansTheSame(t *testing.T) {
 	data := []byte(harness.FullConfig(t))
 	words := map[string]bool{}
-	s := &shapes{}
-	s.words(reflect.TypeFor[settings.Config](), words)
+	s := &shape.Shapes{}
+	s.Words(reflect.TypeFor[settings.Config](), words)
 	text := string(data)
 	changed := 0
 	for w := range words {
@@ -278,7 +279,7 @@ func TestBounds(t *testing.T) {
 		"documents":         {strings.Repeat("---\na: 1\n", 5000), "more than 4096 documents"},
 		"alias bomb":        {bomb + "services: *j\n", "unknown field"},
 		"alias bomb inside": {"x: &r [" + strings.Repeat("{name: r, hosts: [a]}, ", 500) + "]\ny: &s {name: a, routes: *r}\n" + wide, "aliases make the document too large"},
-		"services":          {"x: &s {}\nservices: [" + strings.Repeat("*s, ", 5000) + "]\n", "services: must have at most 4096 items, has 5000"},
+		"services":          {"x: &s {}\nservices: [" + strings.Repeat("*s, ", 20000) + "]\n", "services: must have at most 16384 items, has 20000"},
 		"circle":            {"services: &a [*a]\n", "services[0]: must be an object"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -389,17 +390,17 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestEveryGlobalHasItsVariable(t *testing.T) {
-	s := &shapes{}
+	s := &shape.Shapes{}
 	var g settings.Globals
-	for _, f := range leaves(s, &g) {
-		env := func(name string) (string, bool) { return "7", name == f.variable() }
+	for _, f := range s.Leaves(reflect.ValueOf(&g).Elem()) {
+		env := func(name string) (string, bool) { return "7", name == f.Variable() }
 		l, problems := LoadBytes("f", []byte(head), Options{Environment: env})
-		reached := l != nil && l.Setting(f.key).From == FromEnvironment
+		reached := l != nil && l.Setting(f.Key).From == FromEnvironment
 		for _, p := range problems {
-			reached = reached || p.File == "environment" && p.Path == f.variable()
+			reached = reached || p.File == "environment" && p.Path == f.Variable()
 		}
 		if !reached {
-			t.Errorf("%s has no effect: %q", f.variable(), lines(problems))
+			t.Errorf("%s has no effect: %q", f.Variable(), lines(problems))
 		}
 	}
 }

@@ -1,12 +1,17 @@
 package standalone
 
-import "github.com/pingora-proxy/pingora-proxy/api/settings"
+import (
+	"reflect"
+
+	"github.com/pingora-proxy/pingora-proxy/api/settings"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
+)
 
 // Settings lists the globals with their variables and without values: what can be set from outside the file.
 func Settings() []Setting {
 	var out []Setting
-	for _, f := range leaves(&shapes{}, &settings.Globals{}) {
-		out = append(out, Setting{Key: f.key, Variable: f.variable()})
+	for _, f := range new(shape.Shapes).Leaves(reflect.ValueOf(&settings.Globals{}).Elem()) {
+		out = append(out, Setting{Key: f.Key, Variable: f.Variable()})
 	}
 	return out
 }

@@ -2,7 +2,6 @@ package standalone
 
 import (
 	"context"
-	"crypto/sha256"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -13,7 +12,10 @@ import (
 
 const (
 	// settle is how long the files must be quiet before they are read: editors and copies write in steps.
-	settle = 100 * time.Millisecond
+	settle = 50 * time.Millisecond
+	// settleWhole is the same after a file was put into its place as a whole, as careful writers and Kubernetes do, or was
+	// taken away: nothing follows of that file, but others may.
+	settleWhole = 10 * time.Millisecond
 	// patience is how long a folder that is never quiet may put that off.
 	patience = time.Second
 	// recheck finds what no event told: file systems without events, and watched folders that were replaced.
@@ -29,7 +31,8 @@ type Source struct {
 	recheck time.Duration
 	deaf    bool // for tests: as on a file system without events
 
-	files certificates.Files // as the last configuration has read them, whether it was good or not
+	history *history
+	files   certificates.Files // as the last configuration has read them, whether it was good or not
 }
 
 // NewSource makes a source of the options. It calls result after every reload: with nil where the new configuration is
@@ -68,10 +71,11 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 			return &InvalidError{Problems: problems}
 		}
 	}
+	s.history = first.history
 	if err := apply(first); err != nil {
 		return err
 	}
-	seen := first.digest
+	seen := first.read
 	s.files = first.files
 	w.Follow(s.watched())
 
@@ -79,17 +83,28 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 	defer quiet.Stop()
 	again := time.NewTicker(s.recheck)
 	defer again.Stop()
-	var since time.Time // the first event of those that are waiting
+	var since, until time.Time // the first event of those that are waiting, and when they are looked at
 	for {
 		forced := false
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.Events():
+		case e := <-w.Events():
+			now := time.Now()
 			if since.IsZero() {
-				since = time.Now()
+				since = now
 			}
-			quiet.Reset(min(settle, max(0, patience-time.Since(since))))
+			wait := settle
+			if !files.Growing(e) {
+				wait = settleWhole
+			}
+			if next := now.Add(wait); next.After(until) {
+				until = next
+			}
+			if last := since.Add(patience); until.After(last) {
+				until = last
+			}
+			quiet.Reset(until.Sub(now))
 			continue
 		case err := <-w.Errors():
 			s.log.Error(err, "watching the configuration failed; it is read again every few seconds")
@@ -99,15 +114,14 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		case <-quiet.C:
 		case <-again.C:
 		}
-		since = time.Time{}
+		since, until = time.Time{}, time.Time{}
 		w.Follow(s.watched())
-		contents, problems := read(s.options.Path)
-		now := state(contents, problems)
-		if !forced && now == seen && !s.files.Changed() {
+		now := s.history.read(s.options.Path)
+		if !forced && now.same(seen) && !s.files.Changed() {
 			continue
 		}
 		seen = now
-		s.result(s.update(contents, problems, apply))
+		s.result(s.update(now, apply))
 		w.Follow(s.watched())
 	}
 }
@@ -117,17 +131,9 @@ func (s *Source) watched() []string {
 	return append(s.files.Names(), s.options.Path)
 }
 
-// state tells what was read apart, also by what could not be read.
-func state(contents []content, problems []Problem) [sha256.Size]byte {
-	for _, p := range problems {
-		contents = append(contents, content{name: p.File, data: []byte(p.String())})
-	}
-	return digest(contents)
-}
-
-func (s *Source) update(contents []content, problems []Problem, apply func(*Loaded) error) error {
-	loader := newLoader(s.options, problems)
-	loaded, problems := loader.load(contents)
+func (s *Source) update(now reading, apply func(*Loaded) error) error {
+	loader := newLoader(s.options, s.history)
+	loaded, problems := loader.load(now)
 	s.files = loader.files
 	if loaded == nil {
 		for _, p := range problems {

@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
+	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/shape"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/tree"
 )
 
@@ -31,8 +32,8 @@ func Documents(name string, data []byte) ([]*Document, []Problem) {
 	if f != nil {
 		return nil, []Problem{{File: name, Line: f.At.Line, Column: f.At.Column, Message: f.Message}}
 	}
-	s, words := &shapes{}, map[string]bool{}
-	s.words(reflect.TypeFor[settings.Config](), words)
+	s, words := &shape.Shapes{}, map[string]bool{}
+	s.Words(reflect.TypeFor[settings.Config](), words)
 	var out []*Document
 	var problems []Problem
 	for _, node := range nodes {

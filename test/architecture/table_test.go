@@ -68,7 +68,7 @@ var table = map[string]row{
 	},
 	"controllers/standalone": {
 		imports: []string{
-			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/standalone/tree",
+			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone/certificates", "controllers/standalone/files", "controllers/standalone/shape", "controllers/standalone/tree",
 			"controllers/translate", "controllers/translate/material",
 			"dataplane/snapshot",
 		},
@@ -78,7 +78,8 @@ var table = map[string]row{
 		imports:   []string{"controllers/standalone/files", "controllers/translate/material"},
 		libraries: []string{logr},
 	},
-	"controllers/standalone/tree": {libraries: []string{"github.com/goccy/go-yaml"}},
+	"controllers/standalone/shape": {imports: []string{"api/syntax", "api/v1alpha1"}},
+	"controllers/standalone/tree":  {libraries: []string{"github.com/goccy/go-yaml"}},
 	"controllers/standalone/convert": {
 		imports:   []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/standalone"},
 		libraries: []string{apimachinery},

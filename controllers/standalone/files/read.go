@@ -13,19 +13,36 @@ import (
 // Read reads a file, and of one that has more than most bytes one more than that: who reads it can tell, also where a file
 // grows for ever.
 func Read(name string, most int64) ([]byte, error) {
+	data, _, err := read(name, most)
+	return data, err
+}
+
+// read also says what the file was before its content was read.
+func read(name string, most int64) ([]byte, os.FileInfo, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = f.Close() }() // nothing was written
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if info.IsDir() {
-		return nil, errors.New("is a folder")
+		return nil, nil, errors.New("is a folder")
 	}
-	return io.ReadAll(io.LimitReader(f, most+1))
+	// As much as there is, and a byte that shows the end: it may be kept, all of it.
+	data := make([]byte, min(info.Size(), most)+1)
+	from := io.LimitReader(f, most+1)
+	n, err := io.ReadFull(from, data)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return data[:n], info, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	rest, err := io.ReadAll(from) // it has grown, or is one whose size is not known
+	return append(data, rest...), info, err
 }
 
 // Reason is an error of the file system without the name of the file.
@@ -42,7 +59,17 @@ func Reason(err error) string {
 
 // In lists the *.yaml files of a folder in the order of their names. Hidden ones are left out.
 func In(folder string) ([]string, error) {
-	escaped := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(folder)
-	names, err := filepath.Glob(filepath.Join(escaped, "*.yaml"))
-	return slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(filepath.Base(n), ".") }), err
+	entries, err := list(folder)
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = filepath.Join(folder, e.Name())
+	}
+	return names, err
+}
+
+func list(folder string) ([]os.DirEntry, error) {
+	entries, err := os.ReadDir(folder)
+	return slices.DeleteFunc(entries, func(e os.DirEntry) bool {
+		return !strings.HasSuffix(e.Name(), ".yaml") || strings.HasPrefix(e.Name(), ".")
+	}), err
 }

@@ -40,6 +40,9 @@ func (w *Watcher) Events() <-chan fsnotify.Event {
 	return w.fs.Events
 }
 
+// Growing says whether an event is of a file that is being written, and may not be whole yet.
+func Growing(e fsnotify.Event) bool { return e.Has(fsnotify.Write) }
+
 // Errors tells that changes may have been missed.
 func (w *Watcher) Errors() <-chan error {
 	if w.fs == nil {
@@ -95,9 +98,11 @@ func folders(paths []string) []string {
 			continue
 		}
 		add(filepath.Clean(path))
-		names, _ := In(path) // an error is of a pattern that makes no sense
-		for _, name := range names {
-			follow(name)
+		entries, _ := list(path) // what cannot be listed has nothing to follow
+		for _, e := range entries {
+			if e.Type()&os.ModeSymlink != 0 {
+				follow(filepath.Join(path, e.Name()))
+			}
 		}
 	}
 	return out
