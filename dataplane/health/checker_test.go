@@ -366,6 +366,14 @@ func TestChecksFollowEndpoints(t *testing.T) {
 	}
 }
 
+// only is the check of the only endpoint. The caller holds the checker's lock.
+func (w *world) only() *check {
+	for _, one := range w.checker.watches[w.clusters.Get("c")].checks {
+		return one
+	}
+	return nil
+}
+
 // A reload disturbs no check whose settings stay: the only further check is that of changed ones.
 func TestChecksSurviveApply(t *testing.T) {
 	a, _ := listen(t, "127.0.0.1:0")
@@ -377,11 +385,11 @@ func TestChecksSurviveApply(t *testing.T) {
 		w.apply(check, a)
 	}
 	w.checker.mu.Lock()
-	before := w.checker.watchers[w.clusters.Get("c")]
+	before := w.only()
 	w.checker.mu.Unlock()
 	w.apply(check, a)
 	w.checker.mu.Lock()
-	if len(w.checker.watchers) != 1 || w.checker.watchers[w.clusters.Get("c")] != before {
+	if len(w.checker.watches) != 1 || w.only() != before {
 		t.Error("the cluster has another watcher")
 	}
 	w.checker.mu.Unlock()
@@ -435,7 +443,7 @@ func TestRemovedClustersAreNotChecked(t *testing.T) {
 	w.checker.running.Wait() // all goroutines have ended, though nothing was closed
 	w.checker.Close()
 	w.apply(fast(snapshot.CheckTCP), a)
-	if len(w.checker.watchers) != 0 {
+	if len(w.checker.watches) != 0 {
 		t.Error("a closed checker watches a cluster")
 	}
 }
@@ -470,6 +478,29 @@ func TestChecksAtOnceAreBounded(t *testing.T) {
 	}
 	if n := most.Load(); n != maxChecks {
 		t.Errorf("%d checks at once, want %d", n, maxChecks)
+	}
+}
+
+// However many checks are due, no more of them begin than the budget of the time that has passed lets.
+func TestChecksPerSecondAreBounded(t *testing.T) {
+	k := New()
+	begin := func() (n int) {
+		for k.next() != nil {
+			n++
+		}
+		return n
+	}
+	w := &watch{}
+	for range 100_000 {
+		k.queue.push(&check{watch: w})
+	}
+	k.budget, k.filled = 5, exchange.Now()+exchange.Nanos(time.Hour)
+	if n := begin(); n != 5 {
+		t.Errorf("%d checks began of a budget of 5", n)
+	}
+	k.budget, k.filled = 0, exchange.Now()-exchange.Nanos(time.Hour)
+	if n := begin(); n < maxChecks || n > 2*maxChecks { // a second fill, of the time that this took
+		t.Errorf("%d checks began at once, want about %d", n, maxChecks)
 	}
 }
 

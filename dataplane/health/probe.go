@@ -17,16 +17,12 @@ const (
 	maxBody = 64 << 10
 )
 
-// A probe asks one endpoint once.
+// A probe asks one endpoint at a time.
 type probe struct {
 	endpoint *upstream.Endpoint
 	settings upstream.HealthCheck
 	x        exchange.Exchange
 	body     exchange.Bytes
-}
-
-func newProbe(e *upstream.Endpoint, settings upstream.HealthCheck) *probe {
-	return &probe{endpoint: e, settings: settings}
 }
 
 // ask returns nil where the endpoint is well, else why it is not.

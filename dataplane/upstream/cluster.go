@@ -37,12 +37,12 @@ type Cluster struct {
 	balancing balance.State
 	breaker   breaker.Breaker
 
-	mu      sync.Mutex    // guards what follows, every store to set, and the endpoints' states
-	changed chan struct{} // closed and replaced when endpoints or check settings change
+	mu      sync.Mutex     // guards what follows, every store to set, and the endpoints' states
+	changed func(*Cluster) // told when endpoints or check settings change; nil: nobody asks
 }
 
 func newCluster(owner *Clusters, s *snapshot.Cluster) *Cluster {
-	c := &Cluster{id: s.ID, owner: owner, changed: make(chan struct{})}
+	c := &Cluster{id: s.ID, owner: owner}
 	c.settings.Store(s)
 	c.way.Store(dial.New(s))
 	c.set.Store(c.newSet(nil, nil))
@@ -62,12 +62,13 @@ func (c *Cluster) Settings() *snapshot.Cluster { return c.settings.Load() }
 // HealthCheck returns how the endpoints are to be checked now.
 func (c *Cluster) HealthCheck() HealthCheck { return c.settings.Load().Health }
 
-// Changed returns a channel that is closed when endpoints come or go, or the check's settings change. Ask for it before
-// Endpoints and HealthCheck, and no change is missed.
-func (c *Cluster) Changed() <-chan struct{} {
+// OnChange makes f the one that is told when endpoints come or go, or the check's settings change. It is called with a lock
+// held and must not ask the cluster for more than its Endpoints and HealthCheck. nil: nobody is told. Ask for it before
+// them, and no change is missed.
+func (c *Cluster) OnChange(f func(*Cluster)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.changed
+	c.changed = f
 }
 
 // Endpoints returns all endpoints, whatever their state.
@@ -194,10 +195,11 @@ func (c *Cluster) setBreaker(s *snapshot.Cluster) {
 	})
 }
 
-// announce tells those who wait for Changed. The caller holds c.mu.
+// announce tells who has asked with OnChange. The caller holds c.mu.
 func (c *Cluster) announce() {
-	close(c.changed)
-	c.changed = make(chan struct{})
+	if c.changed != nil {
+		c.changed(c)
+	}
 }
 
 // refresh makes the balance anew, after an endpoint's state or the algorithm changed. The caller holds c.mu.

@@ -222,14 +222,9 @@ func TestChanged(t *testing.T) {
 		{"added", func() { c.SetEndpoints(endpoints(1, 2, 3)) }, true},
 		{"removed", func() { c.SetEndpoints(endpoints(1, 2)) }, true},
 	} {
-		changed := c.Changed()
-		step.do()
 		got := false
-		select {
-		case <-changed:
-			got = true
-		default:
-		}
+		c.OnChange(func(of *Cluster) { got = of == c })
+		step.do()
 		if got != step.want {
 			t.Errorf("%s: changed = %t, want %t", step.name, got, step.want)
 		}
