@@ -44,3 +44,26 @@ func TestQueue(t *testing.T) {
 		}
 	}
 }
+
+// However many checks are due, no more of them begin than the budget of the time that has passed lets.
+func TestChecksPerSecondAreBounded(t *testing.T) {
+	k := New()
+	begin := func() (n int) {
+		for k.next() != nil {
+			n++
+		}
+		return n
+	}
+	w := &watch{}
+	for range 100_000 {
+		k.queue.push(&check{watch: w})
+	}
+	k.budget, k.filled = 5, exchange.Now()+exchange.Nanos(time.Hour)
+	if n := begin(); n != 5 {
+		t.Errorf("%d checks began of a budget of 5", n)
+	}
+	k.budget, k.filled = 0, exchange.Now()-exchange.Nanos(time.Hour)
+	if n := begin(); n < maxChecks || n > 2*maxChecks { // a second fill, of the time that this took
+		t.Errorf("%d checks began at once, want about %d", n, maxChecks)
+	}
+}
