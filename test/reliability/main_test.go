@@ -24,6 +24,7 @@ var scenarios = []scenario{
 	overload,
 	logFull,
 	logPipe,
+	dns,
 	descriptorsGone,
 	redisGone,
 	collectorGone,
