@@ -18,6 +18,8 @@ type Options struct {
 	Args []string
 	// Env is added to the environment.
 	Env []string
+	// Program is another build of the program, "" for the usual one.
+	Program string
 	// Path is where the configuration is written, "" for a file of the test's own.
 	Path string
 	// NoWait returns without waiting for the proxy to be ready, for one that shall not start.
@@ -62,7 +64,11 @@ func Start(t testing.TB, yaml string, o Options) *Proxy {
 	if o.Measured {
 		b = &measured
 	}
-	p.command = exec.Command(b.get(t), append(arguments, o.Args...)...)
+	path := o.Program
+	if path == "" {
+		path = b.get(t)
+	}
+	p.command = exec.Command(path, append(arguments, o.Args...)...)
 	p.command.Env = environment()
 	for _, server := range []string{"admin", "metrics"} {
 		if !strings.HasPrefix(yaml, server+":") && !strings.Contains(yaml, "\n"+server+":") {

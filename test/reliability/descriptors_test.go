@@ -1,8 +1,10 @@
 package reliability
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -68,7 +70,7 @@ var descriptorsGone = scenario{
 				harness.Eventually(t, "a new client is served", func() bool {
 					conn := harness.Dial(t, o.Addr(t, "web"))
 					response, err := conn.TryResponseTo("GET /check HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-					return err == nil && response.StatusCode == 200
+					return err == nil && response.StatusCode == http.StatusOK
 				})
 				o.WriteConfig(t, strings.Replace(configOf(t, o.Proxy), "\nservices:", "\nlimits: {max_connections: 4000}\nservices:", 1))
 				o.said(t, "there are not descriptors enough for limits.max_connections")
@@ -93,7 +95,7 @@ func processorTime(t *testing.T, pid int) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:])) // proc_pid_stat(5): from field 3 on
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // proc_pid_stat(5): from field 3 on
 	sum := 0.0
 	for _, field := range fields[11:13] {
 		ticks, err := strconv.ParseFloat(field, 64)

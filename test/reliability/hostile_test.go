@@ -49,7 +49,7 @@ services:
     tls_config: %s
     upstreams: ['%s']
 %s
-`, log, limits, addrs[0], endless.Addr, service, certificate, endless.Addr, service), harness.Options{})
+`, log, limits, addrs[0], endless.Addr, service, certificate, endless.Addr, service), harness.Options{Measured: true})
 	s := &siege{
 		observer: observe(t, p), ledger: ledger, plain: p.Addr(t, "plain"), secure: p.Addr(t, "secure"), trust: trust,
 		stopped: make(chan struct{}), done: make(chan struct{}),

@@ -31,7 +31,7 @@ var logFull = scenario{
 				if err != nil {
 					t.Fatal(err)
 				}
-				restore = limit(t, p, unix.RLIMIT_FSIZE, uint64(info.Size())+12345) //nolint:gosec // not negative
+				restore = limit(t, p, unix.RLIMIT_FSIZE, uint64(info.Size())+12345)
 			},
 			shows: func(t *testing.T, o *observer) string {
 				o.said(t, "cannot write the access log")

@@ -26,6 +26,7 @@ var scenarios = []scenario{
 	logPipe,
 	dns,
 	descriptorsGone,
+	clock,
 	redisGone,
 	collectorGone,
 	slowClients,

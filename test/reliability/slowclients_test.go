@@ -65,13 +65,12 @@ var slowClients = scenario{
 
 // A way to be slow: what is sent at first, and each second from then on.
 type way struct {
-	name        string
-	raw         bool // without the protocol: the handshake itself is slow
-	first       func() []byte
-	then        func() []byte // nil: nothing
-	neverReads  bool
-	overFrames  bool
-	smallBuffer bool
+	name       string
+	raw        bool // without the protocol: the handshake itself is slow
+	first      func() []byte
+	then       func() []byte // nil: nothing
+	neverReads bool
+	overFrames bool
 }
 
 var (

@@ -49,7 +49,7 @@ services:
     upstreams: ['%s', '%s']
     health_check: {type: HTTP, path: /check, frequency_secs: %d, unhealthy_threshold: 1}
 %s
-`, x.globals, addrs[0], addrs[1], interval, x.service), harness.Options{Env: x.env})
+`, x.globals, addrs[0], addrs[1], interval, x.service), harness.Options{Env: x.env, Measured: true})
 	o := observe(t, p)
 	load := traffic.Start(t, traffic.Options{
 		Addr: p.Addr(t, "web"), Workers: 8, Target: x.target, Rate: x.rate, FreshPercent: x.fresh,
