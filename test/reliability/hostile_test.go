@@ -39,6 +39,7 @@ services:
   - name: web
     bind_address: '127.0.0.3:0'
     upstreams: ['%s']
+    timeouts: {connect_ms: 10000}
   - name: plain
     bind_address: '127.0.0.1:0'
     upstreams: ['%s']

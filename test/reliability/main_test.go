@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	redisGone,
 	collectorGone,
 	slowClients,
+	slowhttptest,
 	idle,
 	storm,
 	bombs,
