@@ -33,7 +33,7 @@ var clock = scenario{
 		file := filepath.Join(t.TempDir(), "offset")
 		set := func(by time.Duration) {
 			var offset [8]byte
-			binary.LittleEndian.PutUint64(offset[:], uint64(int64(by/time.Second))) //nolint:gosec // it is read as signed
+			binary.LittleEndian.PutUint64(offset[:], uint64(int64(by/time.Second)))
 			f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
 			if err == nil {
 				_, err = f.WriteAt(offset[:], 0) // in place: it is mapped
