@@ -93,7 +93,7 @@ func zones(h *discoveryv1.EndpointHints) string {
 func number(ports []discoveryv1.EndpointPort, name string) (uint16, bool) {
 	for _, p := range ports {
 		if deref(p.Name) == name && p.Port != nil && (p.Protocol == nil || *p.Protocol == corev1.ProtocolTCP) {
-			return uint16(*p.Port), true
+			return uint16(*p.Port), true //nolint:gosec // the API server takes 1 to 65535
 		}
 	}
 	return 0, false

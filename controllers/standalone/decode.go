@@ -429,7 +429,7 @@ func (d *decoder) intOrString(n ast.Node, at place, into *intstr.IntOrString, pa
 	case nil:
 	case *ast.IntegerNode:
 		if i, err := parseInteger(x.GetToken().Value, 32); err == nil {
-			*into = intstr.FromInt32(int32(i))
+			*into = intstr.FromInt32(int32(i)) //nolint:gosec // it was parsed within 32 bits
 			return
 		}
 		d.fail(at, path, "must be an integer, in decimal digits, or a string")

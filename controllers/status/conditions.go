@@ -34,7 +34,7 @@ func Of(o Object, replicas []Replica, previous v1alpha1.ProxyServiceStatus, now 
 		ObservedGeneration: o.Generation,
 		Conditions:         o.date([]metav1.Condition{accepted, resolved, programmed, conflicted}, previous.Conditions, now),
 		Routes:             o.routes(previous.Routes, now),
-		Endpoints:          &v1alpha1.EndpointCounts{Healthy: int32(o.Healthy), Total: int32(o.Total)},
+		Endpoints:          &v1alpha1.EndpointCounts{Healthy: int32(o.Healthy), Total: int32(o.Total)}, //nolint:gosec // counts of what is in memory
 		EndpointsSummary:   fmt.Sprintf("%d/%d", o.Healthy, o.Total),
 		Replicas:           &counts,
 		ConfigHash:         cut(o.Hash, maxHash),
@@ -130,7 +130,7 @@ func (o *Object) programmedCondition(replicas []Replica, previous *v1alpha1.Prox
 ) (metav1.Condition, v1alpha1.ReplicaCounts) {
 	c := metav1.Condition{Type: v1alpha1.ConditionProgrammed, Status: metav1.ConditionFalse}
 	serving := o.programmed(replicas)
-	counts := v1alpha1.ReplicaCounts{Programmed: int32(serving), Total: int32(len(replicas))}
+	counts := v1alpha1.ReplicaCounts{Programmed: int32(serving), Total: int32(len(replicas))} //nolint:gosec // as above
 	switch {
 	case !accepted:
 		c.Reason, c.Message = v1alpha1.ReasonNotAccepted, "the condition Accepted says why; nothing of it is served"

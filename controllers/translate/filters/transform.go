@@ -187,7 +187,7 @@ func redirectConfig(l *list, f *v1alpha1.RedirectFilter) redirect.Config {
 		Owner:    l.Snapshot.ID(),
 		Scheme:   string(deref(f.Scheme)),
 		Host:     deref(f.Host),
-		Port:     uint16(deref(f.Port)),
+		Port:     uint16(deref(f.Port)), //nolint:gosec // 1 to 65535, by validation
 		Path:     deref(f.Path),
 		Patterns: patterns(l.Snapshot),
 		Code:     int(deref(f.Code)),

@@ -108,11 +108,11 @@ func (w *World) service(from string, ref *v1alpha1.BackendService) (d Destinatio
 // number is the port that an ExternalName Service is asked at. It need not list its ports.
 func (s *KubeService) number(port intstr.IntOrString) (uint16, bool) {
 	if port.Type == intstr.Int {
-		return uint16(port.IntVal), true
+		return uint16(port.IntVal), true //nolint:gosec // 1 to 65535, by validation
 	}
 	for _, p := range s.Ports {
 		if p.Name == port.StrVal {
-			return uint16(p.Number), true
+			return uint16(p.Number), true //nolint:gosec // as the API server has it, 1 to 65535
 		}
 	}
 	return 0, false
