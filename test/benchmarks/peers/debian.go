@@ -184,7 +184,7 @@ func programIn(root, name string) (Program, bool) {
 			continue
 		}
 		libs := []string{}
-		for _, pattern := range []string{"usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib", "lib"} {
+		for _, pattern := range []string{"usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib/*-linux-*/systemd", "usr/lib", "lib"} {
 			found, err := filepath.Glob(filepath.Join(root, pattern))
 			if err == nil {
 				libs = append(libs, found...)

@@ -25,6 +25,8 @@ var packages = map[string]string{
 	"ab":       "apache2-utils",
 	"h2load":   "nghttp2-client",
 	"promtool": "prometheus",
+
+	"systemd-analyze": "systemd",
 }
 
 // Find returns the program called name: from PATH (and the sbin directories, which are often missing from an
