@@ -75,7 +75,7 @@ lint: ## Check style, mistakes and the arrows between packages (LINT_FLAGS=--fix
 	"$$linter" run --allow-parallel-runners $(LINT_FLAGS) ./...
 
 .PHONY: verify
-verify: ## Check that generated files, modules, format and wording are in order
+verify: ## Check what is generated, modules, format, wording, the unit; gosec, gitleaks, govulncheck (VULNDB: its database)
 	@hack/verify.sh
 
 .PHONY: clean

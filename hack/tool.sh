@@ -24,8 +24,10 @@ kwok) module=kwok package=sigs.k8s.io/kwok/cmd/kwok ;;
 kwokctl) module=kwok package=sigs.k8s.io/kwok/cmd/kwokctl ;;
 toxiproxy) module=toxiproxy package=github.com/Shopify/toxiproxy/v2/cmd/server ;;
 h2spec) module=h2spec package=github.com/summerwind/h2spec/cmd/h2spec ;;
+govulncheck) module=govulncheck package=golang.org/x/vuln/cmd/govulncheck ;;
+gitleaks) module=gitleaks package=github.com/zricethezav/gitleaks/v8 ;;
 *)
-	echo "hack/tool.sh: no tool named '$name'; there are golangci-lint, gofumpt, controller-gen, kustomize, helm, kind, kwok, kwokctl, toxiproxy and h2spec" >&2
+	echo "hack/tool.sh: no tool named '$name'; there are golangci-lint, gofumpt, controller-gen, kustomize, helm, kind, kwok, kwokctl, toxiproxy, h2spec, govulncheck and gitleaks" >&2
 	exit 2
 	;;
 esac

@@ -67,6 +67,13 @@ format() {
 
 vet() { go vet ./...; }
 
+# gosec runs inside golangci-lint, which remembers what it found in files that did not change; its exceptions are in .golangci.yml.
+insecure() {
+	local linter
+	linter=$(hack/tool.sh golangci-lint)
+	"$linter" run --allow-parallel-runners --enable-only gosec ./...
+}
+
 scripts() {
 	local script
 	while read -r script; do
@@ -116,5 +123,8 @@ check 'scripts' scripts
 check 'no machine of its own in the tree' places
 check 'words' words
 check 'systemd unit' hack/check-systemd.sh
+check 'gosec' insecure
+check 'known vulnerabilities (govulncheck)' hack/check-vulnerabilities.sh
+check 'leaked secrets (gitleaks)' hack/check-leaks.sh
 
 exit "$failed"
