@@ -1,6 +1,7 @@
 package syntax
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"regexp"
@@ -28,6 +29,27 @@ func CheckName(s string) string {
 		}
 	}
 	return ""
+}
+
+// Shown is a name that nobody knows as it may be printed: up to where it is no name any more. Where somebody has forgotten the space
+// behind a colon, what follows is a value, and may be a secret.
+func Shown(name string) string {
+	for i, r := range name {
+		if (r < 'a' || 'z' < r) && (r < 'A' || 'Z' < r) && (r < '0' || '9' < r) && !strings.ContainsRune("-_./", r) {
+			return name[:i] + "…"
+		}
+	}
+	return name
+}
+
+// CheckSecretRegex is CheckRegex for an expression that may hold a secret: nothing of it is in what is said.
+func CheckSecretRegex(s string) string {
+	detail := CheckRegex(s)
+	var at *syntax.Error
+	if _, err := RegexSize(s); errors.As(err, &at) {
+		return "invalid regular expression: " + at.Code.String()
+	}
+	return detail
 }
 
 // MaxRegexSize is how many instructions a regular expression may have, compiled. RE2 takes time in proportion to them, for each

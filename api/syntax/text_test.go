@@ -41,3 +41,27 @@ func TestRegexSize(t *testing.T) {
 		}
 	}
 }
+
+func TestShown(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "bind_adress": "bind_adress", "example.com/a-b": "example.com/a-b",
+		"password:hunter2": "password…", "Authorization: Bearer x": "Authorization…", "é": "…", "a\nb": "a…",
+	} {
+		if got := Shown(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestCheckSecretRegex(t *testing.T) {
+	const secret = "hunter2"
+	for _, s := range []string{"(" + secret, secret + ")", "[" + secret, secret + `\`, `(?P<` + secret, "**" + secret, secret + "{2,1}", secret + `\8`, "", strings.Repeat(secret+"?", 1000)} {
+		detail := CheckSecretRegex(s)
+		if detail == "" || strings.Contains(detail, secret) {
+			t.Errorf("%.30q: %q", s, detail)
+		}
+	}
+	if detail := CheckSecretRegex("^" + secret + "$"); detail != "" {
+		t.Error(detail)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -211,8 +212,8 @@ func checkTracing(path *field.Path, t *settings.Tracing) field.ErrorList {
 	var errs field.ErrorList
 	if t.OTLPEndpoint != nil {
 		u, err := url.Parse(*t.OTLPEndpoint)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-			errs = append(errs, invalid(path.Child("otlpEndpoint"), *t.OTLPEndpoint, "must be a URL such as `http://otel:4317`"))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			errs = append(errs, invalid(path.Child("otlpEndpoint"), "", "must be a URL such as `http://otel:4317`, without a user and without parameters"))
 		}
 	}
 	seen := map[settings.Propagation]bool{}
@@ -229,14 +230,21 @@ func checkStore(path *field.Path, r *settings.RateLimitStore) field.ErrorList {
 	var errs field.ErrorList
 	if r.RedisURL != nil {
 		u, err := url.Parse(*r.RedisURL)
-		if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" {
-			errs = append(errs, invalid(path.Child("redisURL"), "", "must be a URL such as `redis://redis:6379/0`"))
+		if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || !isDatabase(u.Path) {
+			errs = append(errs, invalid(path.Child("redisURL"), "", "must be a URL such as `redis://redis:6379/0`, without parameters"))
 		} else if _, secret := u.User.Password(); secret {
 			errs = append(errs, invalid(path.Child("redisURL"), "", "must hold no password: set `passwordRef`"))
 		}
 	}
 	errs = append(errs, checkGlobalReference(path.Child("passwordRef"), r.PasswordRef)...)
 	return append(errs, checkGlobalReference(path.Child("caRef"), r.CARef)...)
+}
+
+// isDatabase says whether the path of a URL of Redis is the number of a database, or none.
+func isDatabase(path string) bool {
+	number := strings.Trim(path, "/")
+	_, err := strconv.ParseUint(number, 10, 31)
+	return number == "" || err == nil
 }
 
 // checkGlobalReference is for the settings of the process, which are a file in a cluster too: Secrets are mounted there.

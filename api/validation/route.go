@@ -108,7 +108,7 @@ func checkValueMatches(path *field.Path, list []v1alpha1.ValueMatch, header bool
 		}
 		seen[key] = true
 		if m.Value != nil && m.Type != nil && *m.Type == v1alpha1.ValueMatchRegex {
-			if detail := syntax.CheckRegex(*m.Value); detail != "" {
+			if detail := syntax.CheckSecretRegex(*m.Value); detail != "" {
 				errs = append(errs, invalid(at.Child("value"), *m.Value, detail))
 			}
 		}
@@ -130,8 +130,12 @@ func checkHeaderFilter(h *v1alpha1.HeaderFilter, path *field.Path) field.ErrorLi
 		for _, name := range slices.Sorted(maps.Keys(part.fields)) {
 			at := path.Child(part.name).Key(name)
 			key := strings.ToLower(name)
+			if !syntax.Token(name) {
+				// Where a space is missing, as in `Authorization:Bearer x`, all of it is the name, which may hold a secret then.
+				at = path.Child(part.name)
+			}
 			if detail := syntax.CheckHeaderName(name); detail != "" {
-				errs = append(errs, invalid(at, name, detail))
+				errs = append(errs, invalid(at, "", detail))
 			} else if seen[key] {
 				errs = append(errs, duplicate(at, "header field", name))
 			}

@@ -257,14 +257,14 @@ func (d *decoder) fill(entries []entry, v reflect.Value, path string) {
 func (d *decoder) unknown(e entry, s *shape.Shape, path string) {
 	message := "unknown field"
 	if d.camel {
-		message = fmt.Sprintf("unknown field %q", join(path, e.key))
+		message = fmt.Sprintf("unknown field %q", join(path, syntax.Shown(e.key)))
 	}
 	d.spoiled[path] = true
 	if near := syntax.Nearest(e.key, s.Names(d.camel)); near != "" {
 		message += "; did you mean `" + near + "`?"
 		d.meant[join(path, s.Fields[s.ByName[near]].JSON)] = true
 	}
-	d.failAs(e.at, join(d.show(path), e.key), message)
+	d.failAs(e.at, join(d.show(path), syntax.Shown(e.key)), message)
 }
 
 // value decodes a node into whatever the schema has at its place. What is null stays unset.

@@ -100,11 +100,11 @@ func (d *document) readObject(entries []entry) {
 			d.decoder.object(e.value, e.at, reflect.ValueOf(&d.config.Services[0]).Elem(), "spec")
 		case "status":
 		default:
-			message := fmt.Sprintf("unknown field %q", e.key)
+			message := fmt.Sprintf("unknown field %q", syntax.Shown(e.key))
 			if near := syntax.Nearest(e.key, []string{"apiVersion", "kind", "metadata", "spec"}); near != "" {
 				message += "; did you mean `" + near + "`?"
 			}
-			d.decoder.failAs(e.at, e.key, message)
+			d.decoder.failAs(e.at, syntax.Shown(e.key), message)
 		}
 	}
 	for _, key := range []string{"apiVersion", "kind", "metadata", "spec"} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
@@ -51,11 +52,20 @@ func read(name string) file {
 	data, err := files.Read(name, maxBytes)
 	switch {
 	case err != nil:
-		return file{problem: fmt.Sprintf("%s: %s", name, files.Reason(err))}
+		return file{problem: shown(name) + files.Reason(err)}
 	case len(data) > maxBytes:
-		return file{problem: fmt.Sprintf("%s: the file has more than %d bytes", name, maxBytes)}
+		return file{problem: fmt.Sprintf("%sthe file has more than %d bytes", shown(name), maxBytes)}
 	}
 	return file{data: data}
+}
+
+// shown is the name of a file as a problem begins with it. It is left out where it looks like no name: somebody has put there what
+// should have been in the file. The problem's place tells which one is meant.
+func shown(name string) string {
+	if !strings.ContainsAny(name, "./") || strings.ContainsAny(name, "+=:$\n\r") {
+		return ""
+	}
+	return name + ": "
 }
 
 // Changed says whether one of them is not any more what it was.

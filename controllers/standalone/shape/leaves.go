@@ -2,6 +2,7 @@ package shape
 
 import (
 	"fmt"
+	"net/url"
 	"reflect"
 	"strings"
 
@@ -33,8 +34,17 @@ func (l Leaf) Text() string {
 		if l.Value.Kind() == reflect.Slice {
 			return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ","), "[]")
 		}
-		return fmt.Sprint(l.Value.Elem().Interface())
+		return public(fmt.Sprint(l.Value.Elem().Interface()))
 	}
+}
+
+// public is a value as it may be printed: of a URL without whom it names.
+func public(text string) string {
+	if u, err := url.Parse(text); err == nil && u.User != nil && u.Host != "" {
+		u.User = url.User("…")
+		return strings.Replace(u.String(), url.PathEscape("…"), "…", 1)
+	}
+	return text
 }
 
 // Variable is the variable of the environment that stands for it.
