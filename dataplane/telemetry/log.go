@@ -14,8 +14,9 @@ import (
 )
 
 // trace is the level of everything more verbose than debug. zapr maps V(n) to level -n: Info is V(0), debug V(1), and
-// libraries go up to V(10).
-const trace = zapcore.Level(-10)
+// libraries go up to V(10). From V(8) on client-go writes down whole responses of the API server, Secrets and all, which no
+// level may bring into a log.
+const trace = zapcore.Level(-6)
 
 // levels are the names that users give, from the most verbose on.
 var levels = []struct {

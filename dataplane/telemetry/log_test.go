@@ -78,6 +78,21 @@ func TestLevelChangesAtRunTime(t *testing.T) {
 	}
 }
 
+// From V(8) on Kubernetes' client writes down what the API server has said, Secrets too.
+func TestNoLevelShowsWhatTheClusterSays(t *testing.T) {
+	level := NewLevel()
+	log, err := NewLogger(LogOptions{Level: level, Writer: &bytes.Buffer{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := level.Set("trace"); err != nil {
+		t.Fatal(err)
+	}
+	if log = log.WithName("client"); !log.V(6).Enabled() || log.V(8).Enabled() {
+		t.Errorf("V(6): %v, V(8): %v", log.V(6).Enabled(), log.V(8).Enabled())
+	}
+}
+
 func TestLogKeepsOneLineForOneMessage(t *testing.T) {
 	var out bytes.Buffer
 	log, err := NewLogger(LogOptions{Writer: &out})
