@@ -74,7 +74,8 @@ func parseProxyHeader(b []byte) (source, destination netip.AddrPort, err error) 
 	h, err := proxyproto.Read(in)
 	switch {
 	case err != nil:
-		return source, destination, fmt.Errorf("the PROXY header is malformed: %w", err)
+		// Without the library's words, which quote what was sent: that may be another protocol's first line.
+		return source, destination, errors.New("the PROXY header is malformed")
 	case in.Buffered()+r.Len() > 0:
 		return source, destination, errors.New("the PROXY header is shorter than it says")
 	case h.Command == proxyproto.LOCAL || h.TransportProtocol == proxyproto.UNSPEC:

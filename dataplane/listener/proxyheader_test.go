@@ -120,6 +120,15 @@ func TestReadProxyHeader(t *testing.T) {
 	}
 }
 
+// A header that is refused is not repeated: it may be what somebody has sent in place of one.
+func TestProxyHeaderIsNotRepeated(t *testing.T) {
+	for _, tt := range []string{"PROXY TCP4 hunter2 hunter2 1 2\r\n", "PROXY TCP4 192.0.2.1 192.0.2.9 hunter2 80\r\n", "PROXY hunter2\r\n", "PROXY TCP6 ::1%hunter2 ::1 1 2\r\n"} {
+		if _, _, err := parseProxyHeader([]byte(tt)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", tt, err)
+		}
+	}
+}
+
 // TestProxyHeaderThatDoesNotCome ends when its time is over, or the connection does.
 func TestProxyHeaderThatDoesNotCome(t *testing.T) {
 	for _, begin := range []string{"", "PROXY TCP4 ", v2(0x21, 0x11, ipv4...)[:20]} {
