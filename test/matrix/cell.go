@@ -31,6 +31,8 @@ type Cell struct {
 	Globals string
 	// Env is added to the environment of the process.
 	Env []string
+	// Args are added to the command line of a controller.
+	Args []string
 	// Proxy is the running process, after the first Serve.
 	Proxy *harness.Proxy
 

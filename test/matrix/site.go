@@ -144,7 +144,7 @@ func (c *Cell) startController(t testing.TB) {
 		}
 		arguments = append(arguments, "--config", path)
 	}
-	c.Proxy = harness.Start(t, "", harness.Options{Args: arguments, Env: c.Env})
+	c.Proxy = harness.Start(t, "", harness.Options{Args: append(arguments, c.Args...), Env: c.Env})
 }
 
 // apply makes the services the objects of the namespace, and removes what there was before and is not any more.
