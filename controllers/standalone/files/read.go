@@ -42,7 +42,7 @@ func read(name string, most int64) ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	rest, err := io.ReadAll(from) // it has grown, or is one whose size is not known
-	return append(data, rest...), info, err
+	return slices.Concat(data, rest), info, err
 }
 
 // Reason is an error of the file system without the name of the file.
