@@ -130,6 +130,10 @@ scale: ## Measure 1,000 ProxyServices and 5,000 pods, write the figures into doc
 	kwok=$$(hack/tool.sh kwok); \
 	SCALE=1 KWOK="$$kwok" hack/test-env.sh go test ./test/scale -count=1 -v -timeout 60m $(TEST_FLAGS)
 
+.PHONY: scale-files
+scale-files: build ## Measure 1,000 and 10,000 services from files and as objects, write the figures into docs/benchmarks.md
+	go run ./test/benchmarks/controlside/cmd -bin $(BINARY) $(BENCH_FLAGS)
+
 .PHONY: e2e
 e2e: kind-up kind-load ## Try everything that a cluster does to a proxy on a real one, count what is lost (docs/reliability.md)
 	hack/cluster.sh kubeconfig '$(CURDIR)/bin/e2e/kubeconfig'
