@@ -63,6 +63,7 @@ type conn struct {
 	running   int // handlers, those of streams that were reset included
 	headBytes int // of their requests
 	idle      []*worker
+	left      chan struct{} // closed when a handler ends; nil unless the reader waits for that
 	window    wire.Window
 	gone      wire.Recent   // streams that we reset lately: what is still on its way for them is no fault
 	wakes     []*sock.Timer // to be woken when mu is unlocked

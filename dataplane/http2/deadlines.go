@@ -177,3 +177,33 @@ func (c *conn) grant(now exchange.Nanos) {
 	}
 	c.arm(now + overlookedTime)
 }
+
+// makeRoom waits, where as many handlers run as may, for those whose streams are over on both sides: they only log. To the
+// client these are closed, and it may open others in their place (RFC 9113 §5.1.2); to refuse them would be unjust. One that
+// needs a second counts as a request that runs.
+func (c *conn) makeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ended := true; ended && c.running >= maxStreams && c.lingers(); c.mu.Lock() {
+		left := make(chan struct{})
+		c.left = left
+		c.mu.Unlock()
+		c.dispatch() // what has begun runs meanwhile
+		c.out.Flush()
+		select {
+		case <-left:
+		case <-time.After(time.Second):
+			ended = false
+		}
+	}
+}
+
+// lingers reports whether a handler runs whose stream is over on both sides. mu is locked.
+func (c *conn) lingers() bool {
+	for _, s := range c.streams {
+		if s.localOver.Load() && s.body.Over() {
+			return true
+		}
+	}
+	return false
+}

@@ -29,6 +29,7 @@ const (
 
 // headers begins a header block.
 func (c *conn) headers(f *h2.HeadersFrame) error {
+	c.makeRoom()
 	b := &c.block
 	*b = block{id: f.StreamID, ended: f.StreamEnded(), began: exchange.Now()}
 	if b.id%2 == 0 {

@@ -229,6 +229,42 @@ func TestResetStreamsStillCount(t *testing.T) {
 	}
 }
 
+// TestHandlersThatLingerRefuseNothing: to a client a stream is closed when it has the end of the response, and it may open
+// another one, although the handler still has something to do.
+func TestHandlersThatLingerRefuseNothing(t *testing.T) {
+	r := newRig(t, ServerOptions{})
+	p := r.peer("plain")
+	id := uint32(1)
+	for range maxStreams {
+		p.headers(id, true, p.request("GET", "/linger"))
+		p.flush()
+		if o := p.await(id); o.status != "200" {
+			t.Fatalf("stream %d: %+v", id, o)
+		}
+		id += 2
+	}
+	const more = 50
+	for range more {
+		p.headers(id, true, p.request("GET", "/x"))
+		p.flush()
+		id += 2
+	}
+	close(r.h.release)
+	for answered := 0; answered < more; {
+		switch f := p.frame().(type) {
+		case *h2.MetaHeadersFrame:
+			if status := f.PseudoValue("status"); status != "200" {
+				t.Fatalf("stream %d: %s", f.StreamID, status)
+			}
+			answered++
+		case *h2.RSTStreamFrame:
+			t.Fatalf("stream %d: %v", f.StreamID, f.ErrCode)
+		case *h2.GoAwayFrame, nil:
+			t.Fatalf("the connection has ended: %v", f)
+		}
+	}
+}
+
 // TestHeadersOfAllStreamsTogether are bounded (CVE-2026-47774).
 func TestHeadersOfAllStreamsTogether(t *testing.T) {
 	r := newRig(t, ServerOptions{})

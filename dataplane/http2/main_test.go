@@ -81,6 +81,9 @@ func (h *handler) Serve(x *exchange.Exchange) {
 		h.waiting <- x
 		<-h.release
 		h.answer(x, path)
+	case "/linger": // its client has everything, and it has something left to do
+		h.answer(x, path)
+		<-h.release
 	case "/stream":
 		r.Status, r.ContentLength = 200, -1
 		r.Body = &pieces{list: []string{"ab", "c"}}

@@ -242,6 +242,10 @@ func (s *stream) end() bool {
 func (c *conn) settle(s *stream) {
 	s.sender.Close()
 	c.running--
+	if c.left != nil {
+		close(c.left)
+		c.left = nil
+	}
 	c.headBytes -= s.size
 	c.give(s.body.Size())
 	s.gone.Store(true)

@@ -1,9 +1,6 @@
 package http2
 
 import (
-	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // what RFC 6455 asks for; it protects nothing
-	"encoding/base64"
 	"errors"
 	"net"
 	"os"
@@ -19,7 +16,6 @@ var errProtocolUnknown = &wire.Fault{Status: 501, Reason: exchange.NotImplemente
 const (
 	keyField    = "Sec-WebSocket-Key"
 	acceptField = "Sec-WebSocket-Accept"
-	acceptGUID  = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 §1.3
 )
 
 // connect makes an extended CONNECT (RFC 8441) the request that WebSocket begins with over HTTP/1.1, which is what filters,
@@ -37,12 +33,7 @@ func (s *stream) connect(protocol []byte) *wire.Fault {
 	h.DelID(exchange.Expect)
 	h.AddIDString(exchange.Connection, "Upgrade")
 	h.AddIDString(exchange.Upgrade, "websocket")
-	var nonce [16]byte
-	_, _ = rand.Read(nonce[:]) // it never fails
-	key := base64.StdEncoding.EncodeToString(nonce[:])
-	h.Set(keyField, key)
-	sum := sha1.Sum([]byte(key + acceptGUID)) //nolint:gosec // as above
-	base64.StdEncoding.Encode(s.accept[:], sum[:])
+	h.Set(keyField, tunnel.Key(&s.accept))
 	return nil
 }
 
