@@ -40,6 +40,7 @@ services:
     bind_address: '127.0.0.3:0'
     upstreams: ['%s']
     timeouts: {connect_ms: 10000}
+    health_check: {type: Disabled} # hostile clients fill this machine, too
   - name: plain
     bind_address: '127.0.0.1:0'
     upstreams: ['%s']

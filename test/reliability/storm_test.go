@@ -25,7 +25,7 @@ var storm = scenario{
 			{"without a byte", false, "", true},
 			{"TLS handshakes that stop in their middle, and stay", true, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", true},
 		} {
-			s := besiege(t, r, "max_connections: 12000, header_timeout_ms: 5000", "    routes: [{name: all, filters: [{respond: {code: 204}}]}]\n", answerEndlessly)
+			s := besiege(t, r, "max_connections: 12000, header_timeout_ms: 60000", "    routes: [{name: all, filters: [{respond: {code: 204}}]}]\n", answerEndlessly)
 			address, kept := s.plain, make(chan net.Conn, 100_000)
 			if c.secure {
 				address = s.secure
