@@ -138,7 +138,10 @@ func BenchmarkFiles(b *testing.B) {
 			for ended != nil {
 				select {
 				case <-applied:
-				case <-ended:
+				case err := <-ended:
+					if err != nil {
+						b.Error(err)
+					}
 					ended = nil
 				}
 			}

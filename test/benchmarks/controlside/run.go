@@ -147,11 +147,11 @@ func (r *Result) files(ctx context.Context) error {
 	}
 	r.Start = time.Since(begun)
 	cpu := p.cpu()
-	if _, err := wait(ctx, r.Quiet); err != nil { // the files are old enough now to be known by their times
+	if err := wait(ctx, r.Quiet); err != nil { // the files are old enough now to be known by their times
 		return err
 	}
 	r.IdleCPU = (p.cpu() - cpu).Seconds() / r.Quiet.Seconds()
-	quiet, err := c.latencies(ctx, f, r.Rate, func() error { _, err := wait(ctx, r.Quiet); return err })
+	quiet, err := c.latencies(ctx, f, r.Rate, func() error { return wait(ctx, r.Quiet) })
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (r *Result) files(ctx context.Context) error {
 			if err := change(version + 1); err != nil {
 				return err
 			}
-			if _, err := wait(ctx, 100*time.Millisecond); err != nil {
+			if err := wait(ctx, 100*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -195,7 +195,7 @@ func (r *Result) files(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := wait(ctx, r.Quiet); err != nil { // for the collector of garbage
+	if err := wait(ctx, r.Quiet); err != nil { // for the collector of garbage
 		return err
 	}
 	r.Resident, r.Peak = p.memory()
@@ -204,11 +204,11 @@ func (r *Result) files(ctx context.Context) error {
 	return nil
 }
 
-func wait(ctx context.Context, d time.Duration) (time.Time, error) {
+func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-		return time.Time{}, ctx.Err()
-	case at := <-time.After(d):
-		return at, nil
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
