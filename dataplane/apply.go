@@ -101,6 +101,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	d.checker.Sync(slices.DeleteFunc(d.clusters.All(), func(c *upstream.Cluster) bool { return c.HealthCheck().Type == upstream.CheckDisabled }))
 	d.gate.SetLimit(d.clientLimit(s.Limits.MaxConnections))
 	d.handshakes.SetConnections(s.Limits.MaxConnections)
+	d.awaitChecks(ctx)
 	tables := d.joinStreams(streams, s.Hash)
 	d.secure(s, opened, table, tables)
 	for _, l := range s.Listeners {

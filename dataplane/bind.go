@@ -78,14 +78,14 @@ func (d *DataPlane) bind(ctx context.Context, s *snapshot.Snapshot) (all, closed
 		if all[keyOf(l)] != nil {
 			continue
 		}
-		made, err := listener.Open(ctx, l.Address, &d.gate, d.log)
+		made, err := d.sockets.Open(ctx, l.Address, &d.gate, d.log)
 		if err != nil {
 			for _, going := range closed {
 				if samePort(going.Address(), l.Address) {
 					going.Close()
 				}
 			}
-			made, err = listener.Open(ctx, l.Address, &d.gate, d.log)
+			made, err = d.sockets.Open(ctx, l.Address, &d.gate, d.log)
 		}
 		if err != nil {
 			failures = append(failures, BindFailure{Address: l.Address, Err: err})
@@ -121,7 +121,7 @@ func (d *DataPlane) unbind(ctx context.Context, all, closed map[listenerKey]*ope
 		if !l.Closed() {
 			continue
 		}
-		again, err := listener.Open(ctx, l.Address(), &d.gate, d.log)
+		again, err := d.sockets.Open(ctx, l.Address(), &d.gate, d.log)
 		if err != nil {
 			d.log.Error(err, "an address that was in use cannot be opened again", "address", l.Address())
 			continue

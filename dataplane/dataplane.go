@@ -46,6 +46,11 @@ type Options struct {
 	OnBreaker func(cluster, state string)
 	// Zone is where the proxy runs, for clusters that prefer endpoints of its own zone. Empty: nobody knows.
 	Zone string
+	// Sockets were passed to the process: listeners take theirs from there. nil: none were.
+	Sockets *listener.Sockets
+	// CheckPatience is how long the first Apply puts off accepting, until every endpoint was checked once: for a process that
+	// takes the place of one that knows which of them are down. 0: it does not wait, and endpoints count as healthy.
+	CheckPatience time.Duration
 }
 
 // A DataPlane serves requests. Make one with New, run it with Run, and give it a configuration with Apply, before or
@@ -65,6 +70,8 @@ type DataPlane struct {
 	gate     listener.Gate
 
 	handshakes *listener.Handshakes
+	sockets    *listener.Sockets
+	patience   time.Duration // Options.CheckPatience, until the first Apply
 
 	mu       sync.Mutex // Apply, SetEndpoints and Drain have one writer
 	open     map[listenerKey]*openListener
@@ -96,6 +103,7 @@ func New(o Options) *DataPlane {
 		log: o.Log, metrics: o.Metrics, sweeper: wire.NewSweeper(),
 		open: make(map[listenerKey]*openListener), leaving: make(map[*openListener]struct{}),
 		filters: make(map[string]*liveFilter), table: emptyTable(), handshakes: listener.NewHandshakes(0),
+		sockets: o.Sockets, patience: o.CheckPatience,
 	}
 	d.fetch, d.transport = newFetch(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/admin/page"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Pprof   func() bool // whether /debug/pprof answers now; nil: never
 
 	Dashboard func() bool // whether the status page answers now; nil: never
+
+	Sockets *listener.Sockets // that were passed to the process; nil: none were
 }
 
 // A service answers for the paths of one of the two servers.
@@ -96,7 +99,7 @@ func NewAdmin(o Options) *Server {
 		"/api/v1/loglevel": a.setLevel,
 	}
 	return &Server{
-		log: o.Log, setting: "admin.bind_address", fallback: DefaultAddress,
+		log: o.Log, setting: "admin.bind_address", fallback: DefaultAddress, role: listener.Admin, sockets: o.Sockets,
 		handler: func(boundName string) http.Handler { return guard(boundName, a) },
 	}
 }
@@ -111,7 +114,7 @@ func NewMetrics(o Options) *Server {
 		"/metrics": o.Metrics.Handler().ServeHTTP,
 	}
 	return &Server{
-		log: o.Log, setting: "metrics.bind_address", fallback: DefaultMetricsAddress,
+		log: o.Log, setting: "metrics.bind_address", fallback: DefaultMetricsAddress, role: listener.Metrics, sockets: o.Sockets,
 		handler: func(string) http.Handler { return m },
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
 
@@ -37,6 +38,8 @@ type Server struct {
 	setting  string // the address's place in the configuration
 	fallback string // the address where none is configured
 	handler  func(boundName string) http.Handler
+	role     listener.Role
+	sockets  *listener.Sockets // that were passed to the process; nil: none
 
 	mu       sync.Mutex
 	current  *binding // nil: off, or skipped
@@ -47,7 +50,7 @@ type Server struct {
 // A binding is a server on one address.
 type binding struct {
 	address string // as asked for
-	ln      net.Listener
+	ln      *net.TCPListener
 	http    *http.Server
 }
 
@@ -92,7 +95,7 @@ func (s *Server) Prepare(address string) (commit func(ok bool), err error) {
 	case address == off:
 		return s.change(old, nil), nil
 	}
-	ln, err := listen(address)
+	ln, err := s.listen(address)
 	if err == nil {
 		return s.change(old, &binding{address: address, ln: ln}), nil
 	}
@@ -137,7 +140,7 @@ func (s *Server) handOver(old *binding, address string) (commit func(ok bool), e
 	s.retire(old)
 	s.current = nil
 	back := func() {
-		ln, err := listen(bound)
+		ln, err := s.listen(bound)
 		if err != nil {
 			s.log.Error(err, "cannot go back to the old address", "setting", s.setting, "address", bound)
 			return
@@ -145,7 +148,7 @@ func (s *Server) handOver(old *binding, address string) (commit func(ok bool), e
 		s.current = &binding{address: old.address, ln: ln}
 		s.start(s.current)
 	}
-	ln, err := listen(address)
+	ln, err := s.listen(address)
 	if err != nil {
 		back()
 		return nil, err
@@ -216,12 +219,43 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.retiring.Wait()
 }
 
-func listen(address string) (net.Listener, error) {
+// listen returns what was passed for an address, or binds it. Of several sockets that share it the first one is used.
+func (s *Server) listen(address string) (*net.TCPListener, error) {
 	network := "tcp"
 	if host, _, err := net.SplitHostPort(address); err == nil && strings.Count(host, ".") == 3 && net.ParseIP(host) != nil {
 		network = "tcp4" // 0.0.0.0 means every IPv4 address, and no IPv6 one
 	}
-	return (&net.ListenConfig{}).Listen(context.Background(), network, address)
+	bound, err := s.sockets.Listen(context.Background(), s.role, network, address, net.ListenConfig{})
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range bound.Sockets[1:] {
+		_ = other.Close()
+	}
+	return bound.Sockets[0], nil
+}
+
+// Offer returns a copy of the socket, for a process that takes this one's place; none, where the server is off.
+func (s *Server) Offer() ([]listener.Socket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return nil, nil
+	}
+	fd, err := listener.Duplicate(s.current.ln)
+	if err != nil {
+		return nil, err
+	}
+	return []listener.Socket{{Role: s.role, Address: s.current.address, FD: fd}}, nil
+}
+
+// Leave stops listening, for a process that listens on the same socket; requests that run go on.
+func (s *Server) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shutdown = true
+	s.retire(s.current)
+	s.current = nil
 }
 
 func samePort(a, b string) bool {

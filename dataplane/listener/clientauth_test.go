@@ -157,7 +157,7 @@ func newSession(t *testing.T) *tls.SessionState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err := l.tcp.Accept()
+	near, err := l.bound.Sockets[0].Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 // A Listener is a bound address. It accepts from Serve to Close.
 type Listener struct {
 	address string
-	tcp     *net.TCPListener
+	bound   *Bound
+	left    atomic.Bool // Leave was called
 	gate    *Gate
 	log     logr.Logger
 	done    chan struct{} // closed when Serve has returned
@@ -36,19 +37,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 // Open binds an address, host:port with a literal IP or an empty host. An IPv4 wildcard binds IPv4 alone, an IPv6
 // wildcard or an empty host both, as the addresses say.
 func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Listener, error) {
-	network := "tcp"
-	if host, _, err := net.SplitHostPort(address); err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	} else if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-		network = "tcp4"
-	}
-	config := net.ListenConfig{KeepAliveConfig: keepAlive}
-	config.SetMultipathTCP(false) // Go's default; ignoreNew, and splice on what is accepted, need plain TCP
-	ln, err := config.Listen(ctx, network, address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return &Listener{address: address, tcp: ln.(*net.TCPListener), gate: gate, log: log, done: make(chan struct{})}, nil
+	return (*Sockets)(nil).Open(ctx, address, gate, log)
 }
 
 // Silent says that clients speak no HTTP: those above the limit are told nothing.
@@ -58,7 +47,7 @@ func (l *Listener) Silent() { l.silent.Store(true) }
 func (l *Listener) Address() string { return l.address }
 
 // Addr is the address that is bound; its port is the one chosen where 0 was asked for.
-func (l *Listener) Addr() netip.AddrPort { return l.tcp.Addr().(*net.TCPAddr).AddrPort() }
+func (l *Listener) Addr() netip.AddrPort { return l.bound.Sockets[0].Addr().(*net.TCPAddr).AddrPort() }
 
 // Serve accepts until Close, and gives each connection to handle on a goroutine of its own. turnedAway is called for
 // each connection above the limit, failed for each attempt to accept one that failed.
@@ -66,10 +55,20 @@ func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway, failed func()
 	l.handle, l.refuse, l.failed = handle, turnedAway, failed
 	l.serving.Store(true)
 	defer close(l.done)
+	var accepting sync.WaitGroup
+	for _, tcp := range l.bound.Sockets[1:] {
+		accepting.Go(func() { l.accept(tcp) })
+	}
+	l.accept(l.bound.Sockets[0])
+	accepting.Wait()
+}
+
+// accept takes the connections of one socket until Close.
+func (l *Listener) accept(tcp *net.TCPListener) {
 	pause := time.Duration(0)
 	var short shortage
 	for {
-		nc, err := l.tcp.AcceptTCP()
+		nc, err := tcp.AcceptTCP()
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, net.ErrClosed) {
 			break
 		}
@@ -87,10 +86,16 @@ func (l *Listener) Serve(handle func(nc *net.TCPConn), turnedAway, failed func()
 		if !short.since.IsZero() && short.ends(time.Now()) {
 			l.log.Info("connections are accepted again", "address", l.address)
 		}
+		if l.bound.Passed { // what net.ListenConfig does by itself
+			_ = nc.SetKeepAliveConfig(keepAlive)
+		}
 		l.take(nc)
 	}
+	if l.isShared() {
+		return // what is queued is accepted elsewhere
+	}
 	// On a busy machine the deadline may pass before this goroutine comes to accept what is queued.
-	for _, nc := range queued(l.tcp) {
+	for _, nc := range queued(tcp) {
 		l.take(nc)
 	}
 }
@@ -155,15 +160,50 @@ const lastAccepts = 10 * time.Millisecond
 //
 // For these last moments the kernel is told to answer no new client: one is not refused, but asks again after a second,
 // and then it is refused, or finds who listens there by then.
+//
+// A socket that another process holds as well is left to that one, and what it has queued with it.
 func (l *Listener) Close() {
+	shared := l.isShared()
 	if l.serving.Load() {
-		ignoreNew(l.tcp)
-		_ = l.tcp.SetDeadline(time.Now().Add(lastAccepts))
+		for _, tcp := range l.bound.Sockets {
+			if shared {
+				_ = tcp.SetDeadline(time.Unix(1, 0))
+				continue
+			}
+			ignoreNew(tcp)
+			_ = tcp.SetDeadline(time.Now().Add(lastAccepts))
+		}
 		<-l.done
 	}
 	l.closed.Store(true)
-	_ = l.tcp.Close()
+	for _, tcp := range l.bound.Sockets {
+		_ = tcp.Close()
+	}
 }
+
+// Offer returns copies of the sockets, for the process that takes over; none, where Sockets keep them, which offer them
+// themselves.
+func (l *Listener) Offer() (out []Socket, err error) {
+	if l.bound.Kept {
+		return nil, nil
+	}
+	for _, tcp := range l.bound.Sockets {
+		fd, err := Duplicate(tcp)
+		if err != nil {
+			for _, o := range out {
+				o.Close()
+			}
+			return nil, fmt.Errorf("the socket of %s: %w", l.address, err)
+		}
+		out = append(out, Socket{Role: Services, Address: l.address, FD: fd})
+	}
+	return out, nil
+}
+
+// Leave says that another process has the sockets, too: Close leaves them to it.
+func (l *Listener) Leave() { l.left.Store(true) }
+
+func (l *Listener) isShared() bool { return l.left.Load() || l.bound.Shared() }
 
 // Closed reports whether Close was called.
 func (l *Listener) Closed() bool { return l.closed.Load() }

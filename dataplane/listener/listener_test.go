@@ -23,7 +23,7 @@ func open(t *testing.T) *Listener {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = l.tcp.Close()
+		_ = l.bound.Sockets[0].Close()
 		l.Wait()
 	})
 	return l
@@ -82,11 +82,11 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 		defer nc.Close()
 		clients = append(clients, nc)
 	}
-	if err := l.tcp.SetDeadline(time.Now().Add(-time.Second)); err != nil {
+	if err := l.bound.Sockets[0].SetDeadline(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
-	_ = l.tcp.Close()
+	_ = l.bound.Sockets[0].Close()
 	for _, nc := range clients {
 		if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
 			t.Errorf("a queued connection is lost: %v", err)
@@ -101,7 +101,7 @@ func TestIgnoreNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer early.Close()
-	ignoreNew(l.tcp)
+	ignoreNew(l.bound.Sockets[0])
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String()); err == nil {
@@ -110,7 +110,7 @@ func TestIgnoreNew(t *testing.T) {
 	} else if errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a new connection is refused: its client would not ask again: %v", err)
 	}
-	conns := queued(l.tcp)
+	conns := queued(l.bound.Sockets[0])
 	if len(conns) != 1 {
 		t.Fatalf("%d connections are queued, want the early one", len(conns))
 	}

@@ -65,7 +65,7 @@ func pair(t *testing.T) (near *net.TCPConn, far net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err = l.tcp.AcceptTCP()
+	near, err = l.bound.Sockets[0].AcceptTCP()
 	if err != nil {
 		t.Fatal(err)
 	}

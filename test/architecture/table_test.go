@@ -39,7 +39,13 @@ var table = map[string]row{
 	},
 	"api/v1alpha1/gen": {imports: []string{"api/defaults", "api/settings", "api/syntax", "api/v1alpha1"}},
 
-	"cmd/pingora-proxy/memory": {libraries: []string{logr}},
+	"cmd/pingora-proxy/memory":  {libraries: []string{logr}},
+	"cmd/pingora-proxy/pidfile": {},
+	"cmd/pingora-proxy/succession": {
+		imports:   []string{"dataplane", "dataplane/listener", "dataplane/listener/handover"},
+		libraries: []string{logr, "github.com/spf13/pflag"},
+	},
+	"cmd/pingora-proxy/systemd": {imports: []string{"dataplane/listener"}, libraries: []string{logr, sysUnix}},
 	"controllers": {
 		imports: []string{
 			"api/defaults", "api/settings", "api/syntax", "api/v1alpha1", "api/validation", "controllers/translate", "controllers/translate/material", "controllers/translate/realm", "controllers/contents", "controllers/endpoints", "controllers/lastgood", "controllers/publish",
@@ -191,6 +197,7 @@ var table = map[string]row{
 		imports:   []string{"dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix, "github.com/pires/go-proxyproto"},
 	},
+	"dataplane/listener/handover": {imports: []string{"dataplane/listener"}, libraries: []string{logr, sysUnix}},
 	"dataplane/resolver": {
 		imports:   []string{"dataplane/telemetry"},
 		libraries: []string{logr, "golang.org/x/net/dns/dnsmessage"},
