@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the systemd unit: no warning, and an exposure of at most 2.0. Called by `make verify`. Where systemd-analyze is not on PATH
+# Checks the systemd units: no warning, and an exposure of at most 2.0. Called by `make verify`. Where systemd-analyze is not on PATH
 # it is unpacked from its Debian package, once.
 set -euo pipefail
 
@@ -15,11 +15,12 @@ trap 'rm -rf "$directory"' EXIT
 # The binary is not installed where the unit expects it, which is the one complaint that a checkout always has.
 sed 's|/usr/local/bin/pingora-proxy|/bin/true|' "$unit" >"$directory/pingora-proxy.service"
 # The units that every service hangs on, so that the answer does not depend on what this machine has installed.
-for target in sysinit basic shutdown network-online; do
+for target in sysinit basic shutdown network-online sockets; do
 	printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' "$target" >"$directory/$target.target"
 done
 export SYSTEMD_UNIT_PATH=$directory
-if ! said=$("${analyze[@]}" verify "$directory/pingora-proxy.service" 2>&1) || [[ -n $said ]]; then
+cp -r config/systemd/pingora-proxy.socket config/systemd/pingora-proxy.service.d "$directory/"
+if ! said=$("${analyze[@]}" verify "$directory/pingora-proxy.service" "$directory/pingora-proxy.socket" 2>&1) || [[ -n $said ]]; then
 	echo "$unit: systemd-analyze verify says:"$'\n'"$said" >&2
 	exit 1
 fi

@@ -11,6 +11,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/admin"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/admin/outline"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 )
@@ -43,6 +44,7 @@ func newControl(p *process, level *telemetry.Level, source string) *control {
 	_, _ = rand.Read(c.salt) // never fails
 	o := admin.Options{
 		Log: p.log.WithName("admin"), State: c, Level: level, Metrics: p.metrics, Pprof: c.pprof.Load, Dashboard: c.page.Load,
+		Sockets: p.sockets,
 	}
 	c.admin, c.prom = admin.NewAdmin(o), admin.NewMetrics(o)
 	return c
@@ -104,6 +106,22 @@ func (c *control) close() {
 	defer cancel()
 	c.admin.Shutdown(ctx)
 	c.prom.Shutdown(ctx)
+}
+
+// offer returns copies of the servers' sockets, for a process that takes this one's place.
+func (c *control) offer() ([]listener.Socket, error) {
+	out, err := c.admin.Offer()
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.prom.Offer()
+	return append(out, more...), err
+}
+
+// leave stops answering, for a process that listens on the same sockets.
+func (c *control) leave() {
+	c.admin.Leave()
+	c.prom.Leave()
 }
 
 // Ready implements admin.State.

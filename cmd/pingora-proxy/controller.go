@@ -303,11 +303,11 @@ func (p *process) runCluster(source standalone.Options, loaded *standalone.Loade
 		}
 	}()
 	p.follow(relayed)
-	stopped := p.stop(signals)
+	p.stop(signals)
 	select {
 	case err := <-ended: // whoever watches the process must know that nobody wanted that
 		return fail(fmt.Errorf("the controller has ended: %w", err))
 	default:
-		return stopped
+		return nil
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/inspect"
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/pidfile"
+	"github.com/pingora-proxy/pingora-proxy/cmd/pingora-proxy/succession"
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
 )
 
@@ -27,6 +29,7 @@ type options struct {
 	output   string
 	daemon   bool
 	pidFile  string
+	upgrade  succession.Options
 	listen   []string
 	upstream []string
 	globals  map[string]*string // flags that stand for a global of the file, by its key
@@ -43,12 +46,17 @@ A flag beats the environment, the environment beats the file, and the file beats
 'pingora-proxy --validate -v' prints where each setting came from.
 
 Signals: SIGHUP reloads, SIGUSR1 opens the access log anew, SIGTERM and SIGINT finish what runs and stop; a second one
-stops at once.`,
+stops at once. SIGQUIT hands the listening sockets over to a process that was started with --upgrade and then finishes
+what runs; SIGUSR2 starts that process itself, from the same path with the same arguments.`,
 		Example: `  # serve a file, and follow it when it changes
   pingora-proxy --config /etc/pingora-proxy/config.yaml
 
   # is the file good? where does each setting come from?
   pingora-proxy --validate -v --config config.yaml
+
+  # a new version takes the place of the one that runs, and no connection is lost
+  pingora-proxy --config /etc/pingora-proxy/config.yaml --upgrade &
+  kill -QUIT "$OLD_PID"
 
   # no file at all
   pingora-proxy --listen :8080 --upstream 127.0.0.1:3002
@@ -61,6 +69,9 @@ stops at once.`,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			source, err := o.source(cmd.Flags().Changed("config"))
+			if err == nil {
+				err = o.upgrade.Complete(cmd.Flags())
+			}
 			if err != nil {
 				return err
 			}
@@ -69,8 +80,8 @@ stops at once.`,
 				return fmt.Errorf("--output %s: must be text or json", o.output)
 			case o.validate:
 				return validate(source, o.output, o.verbose, stdout, stderr)
-			case o.daemon && !isDaemon():
-				return daemonize(source, o.pidFile, stderr)
+			case o.daemon && !isDaemon() && !o.upgrade.Inherited():
+				return daemonize(source, o.pidFile, o.upgrade.Wanted, stderr)
 			default:
 				return serve(source, o, stderr)
 			}
@@ -83,12 +94,13 @@ stops at once.`,
 	f.StringVarP(&o.output, "output", "o", "text", "how --validate reports: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "with --validate: print where each setting came from")
 	f.BoolVarP(&o.daemon, "daemon", "d", false, "run detached from the terminal")
-	f.StringVar(&o.pidFile, "pid-file", "", "where the process id is written (with --daemon by default "+defaultPIDFile()+")")
+	f.StringVar(&o.pidFile, "pid-file", "", "where the process id is written (with --daemon by default "+pidfile.Default()+")")
+	o.upgrade.AddFlags(f)
 	f.StringArrayVar(&o.listen, "listen", nil, "serve this address without a file, such as :8080; may be repeated")
 	f.StringArrayVar(&o.upstream, "upstream", nil, "where --listen forwards to, host:port; may be repeated")
 	o.globals = addGlobals(f)
 	completeGlobals(cmd)
-	completeFlags(cmd, []string{"config"}, map[string][]string{"output": {"text", "json"}}, "listen", "upstream")
+	completeFlags(cmd, []string{"config"}, map[string][]string{"output": {"text", "json"}}, "listen", "upstream", "upgrade-timeout")
 	cmd.AddCommand(newController(stderr), inspect.NewExplain(configPath, stdout), inspect.NewDiff(configPath, stdout),
 		inspect.NewConvert(os.Stdin, stdout, stderr), newDemo(stderr), newProbe(stdout), newVersion(stdout))
 	cmd.CompletionOptions.HiddenDefaultCmd = false

@@ -20,6 +20,7 @@ import (
 type daemon struct {
 	pidFile, config, log string
 	service              string // the address of the service web
+	arguments, env       []string
 }
 
 // newDaemon prepares one; the configuration has one service.
@@ -60,10 +61,11 @@ func (d *daemon) start(t *testing.T) (r harness.Result) {
 		t.Fatal(err)
 	}
 	defer stderr.Close()
+	program := harness.Binary(t) // which takes its time where it is built first
 	ctx, cancel := context.WithTimeout(t.Context(), harness.Patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, harness.Binary(t), "--daemon", "--pid-file", d.pidFile, "--config", d.config)
-	command.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PINGORA_") })
+	command := exec.CommandContext(ctx, program, append([]string{"--daemon", "--pid-file", d.pidFile, "--config", d.config}, d.arguments...)...)
+	command.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PINGORA_") }), d.env...)
 	command.Stderr = stderr
 	if err := command.Run(); err != nil && command.ProcessState == nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 // scenarios are all cases, in the order of the report.
 var scenarios = []scenario{
 	reloads,
+	upgrade,
 	churn,
 	names,
 	kill,

@@ -61,21 +61,6 @@ func ends(t *testing.T) (old, next *Conn) {
 	return old, next
 }
 
-// folder is one whose path is short enough for a socket.
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "handover")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 func closeSockets(sockets []listener.Socket) {
 	for _, s := range sockets {
 		s.Close()
@@ -84,7 +69,7 @@ func closeSockets(sockets []listener.Socket) {
 
 func TestHandOver(t *testing.T) {
 	for _, n := range []int{0, 1, perMessage, perMessage + 1, 5 * perMessage} {
-		path := filepath.Join(folder(t), "s")
+		path := filepath.Join(t.TempDir(), "s")
 		sockets := listening(t, n)
 		type result struct {
 			left []listener.Socket
@@ -302,7 +287,7 @@ func TestReadChecksDescriptors(t *testing.T) {
 }
 
 func TestDoor(t *testing.T) {
-	dir := folder(t)
+	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
 	door, err := Listen(path, logr.Discard())
 	if err != nil {

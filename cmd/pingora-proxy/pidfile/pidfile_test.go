@@ -1,4 +1,4 @@
-package main
+package pidfile
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestReadPID(t *testing.T) {
+func TestRead(t *testing.T) {
 	t.Parallel()
 	// A process of another name, and one that has ended and that nobody has asked.
 	other := exec.CommandContext(t.Context(), "sleep", "3600")
@@ -60,20 +60,20 @@ func TestReadPID(t *testing.T) {
 			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if pid, running := readPID(path); running != c.running || running && pid != c.pid {
+			if pid, running := Read(path); running != c.running || running && pid != c.pid {
 				t.Errorf("%d %v, want %d %v", pid, running, c.pid, c.running)
 			}
 		})
 	}
-	if _, running := readPID(filepath.Join(t.TempDir(), "missing")); running {
+	if _, running := Read(filepath.Join(t.TempDir(), "missing")); running {
 		t.Error("a missing file names a process")
 	}
 }
 
-func TestWritePID(t *testing.T) {
+func TestWrite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pid")
-	remove, err := writePID(path)
+	remove, err := Write(path, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestWritePID(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("another process's PID file was removed: %v", err)
 	}
-	if remove, err = writePID(path); err != nil { // process 1 is no proxy
+	if remove, err = Write(path, 0); err != nil { // process 1 is no proxy
 		t.Fatal(err)
 	}
 	remove()

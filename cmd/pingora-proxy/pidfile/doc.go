@@ -1,0 +1,2 @@
+// Package pidfile writes down which process serves, and reads it.
+package pidfile
