@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/fetcher"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/health"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
@@ -105,7 +106,7 @@ func New(o Options) *DataPlane {
 		filters: make(map[string]*liveFilter), table: emptyTable(), handshakes: listener.NewHandshakes(0),
 		sockets: o.Sockets, patience: o.CheckPatience,
 	}
-	d.fetch, d.transport = newFetch(o.Permit)
+	d.fetch, d.transport = fetcher.New(o.Permit)
 	d.serving.Store(&serving{snapshot: &snapshot.Snapshot{}})
 	d.access = accesslog.New(o.Log.WithName("access-log"), o.Metrics)
 	d.tracer = trace.New(o.Log.WithName("tracing"), o.Version, o.Metrics)

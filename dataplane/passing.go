@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"errors"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/health"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
@@ -14,12 +15,8 @@ func (d *DataPlane) Offer() ([]listener.Socket, error) {
 	defer d.mu.Unlock()
 	out, err := d.sockets.Offer()
 	for _, l := range d.open {
-		if err != nil {
-			break
-		}
-		var own []listener.Socket
-		own, err = l.Offer()
-		out = append(out, own...)
+		own, ownErr := l.Offer()
+		out, err = append(out, own...), errors.Join(err, ownErr)
 	}
 	if err != nil {
 		for _, s := range out {
@@ -47,8 +44,6 @@ func (d *DataPlane) Leave(left func(address string) bool) {
 // awaitChecks returns when every endpoint was checked once, the patience is over, or this is not the first configuration.
 // The caller holds d.mu.
 func (d *DataPlane) awaitChecks(ctx context.Context) {
-	if d.patience > 0 {
-		health.Await(ctx, d.clusters, d.patience)
-		d.patience = 0
-	}
+	health.Await(ctx, d.clusters, d.patience)
+	d.patience = 0
 }

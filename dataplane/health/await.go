@@ -10,8 +10,11 @@ import (
 // awaitInterval is how often Await looks.
 const awaitInterval = 5 * time.Millisecond
 
-// Await returns when every endpoint that is to be checked was checked once, or the patience is over.
+// Await returns when every endpoint that is to be checked was checked once, or the patience is over; without any at once.
 func Await(ctx context.Context, clusters *upstream.Clusters, patience time.Duration) {
+	if patience <= 0 {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	look := time.NewTicker(awaitInterval)

@@ -128,6 +128,7 @@ var table = map[string]row{
 		imports:   []string{"dataplane/exchange"},
 		libraries: []string{logr, "go.opentelemetry.io/otel", "google.golang.org/grpc/credentials"},
 	},
+	"dataplane/fetcher": {},
 	"dataplane/filter": {
 		imports:   []string{"dataplane/exchange", "dataplane/telemetry"},
 		libraries: []string{logr},
