@@ -48,6 +48,7 @@ var clock = scenario{
 		ledger := harness.NewLedger(t)
 		_, addrs := processes(t, ledger, 2)
 		p := harness.Start(t, fmt.Sprintf(`%s
+limits: {drain_timeout_secs: 2} # which WebSockets are given
 services:
   - name: web
     bind_address: '127.0.0.1:0'
