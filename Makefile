@@ -114,7 +114,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 	@FUZZTIME=$(FUZZTIME) hack/fuzz.sh
 
 .PHONY: bench
-bench: build ## Measure against nginx and HAProxy, write docs/benchmarks.md (flags in BENCH_FLAGS)
+bench: build ## Measure against nginx, HAProxy and a bare relay, write docs/benchmarks.md (flags in BENCH_FLAGS)
 	go run ./test/benchmarks/cmd/bench $(BENCH_FLAGS)
 
 .PHONY: overload

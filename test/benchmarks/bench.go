@@ -78,15 +78,16 @@ type Result struct {
 type Bench struct {
 	opt        Options
 	dir        string
-	script     string
 	wrkProgram peers.Program
 	ours       goProxy
-	caddy      goProxy
-	proxyCPU   int
-	loadCPU    int
-	h2load     peers.Program
-	secrets    material.Secrets
-	spans      *material.SpanSink
+	relay      goProxy
+	goPeers    map[string]goProxy
+	// cpus are those that this process may use. The last one is the proxies', the one before it that of the load and the
+	// origin; see also loadCPUs.
+	cpus    []int
+	h2load  peers.Program
+	secrets material.Secrets
+	spans   *material.SpanSink
 	// Versions of the contenders and of wrk, by name.
 	versions map[string]string
 }
@@ -97,7 +98,7 @@ func New(ctx context.Context, opt Options) (*Bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bench{opt: opt, dir: dir, script: filepath.Join(dir, "wrk.lua"), versions: map[string]string{}}
+	b := &Bench{opt: opt, dir: dir, goPeers: map[string]goProxy{}, versions: map[string]string{}}
 	if err := b.prepare(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -111,8 +112,10 @@ func (b *Bench) Close() error {
 }
 
 func (b *Bench) prepare(ctx context.Context) error {
-	if err := os.WriteFile(b.script, load.WrkScript, 0o600); err != nil {
-		return err
+	for _, row := range []Row{{}, {Upload: true}} {
+		if err := os.WriteFile(filepath.Join(b.dir, script(row)), load.Script(row.Upload), 0o600); err != nil {
+			return err
+		}
 	}
 	if err := b.chooseCPUs(); err != nil {
 		return err
@@ -130,10 +133,13 @@ func (b *Bench) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if slices.Contains(b.opt.Contenders, Caddy) {
-		if b.caddy, err = caddyProxy(ctx, b.dir); err != nil {
+	if slices.Contains(b.opt.Contenders, Relay) {
+		if b.relay, err = relayProgram(ctx, b.dir); err != nil {
 			return err
 		}
+	}
+	if err := b.buildGoPeers(ctx); err != nil {
+		return err
 	}
 	if slices.ContainsFunc(b.opt.Rows, func(r Row) bool { return r.Streams > 0 }) {
 		if b.h2load, err = peers.Find(ctx, "h2load"); err != nil {
@@ -158,23 +164,49 @@ func (b *Bench) prepare(ctx context.Context) error {
 	return err
 }
 
-// chooseCPUs gives the proxies the last CPU that this process may use, and the load and the origin the one before it.
+// chooseCPUs finds the CPUs that this process may use.
 func (b *Bench) chooseCPUs() error {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return err
 	}
-	var cpus []int
 	for cpu := range len(set) * 64 {
 		if set.IsSet(cpu) {
-			cpus = append(cpus, cpu)
+			b.cpus = append(b.cpus, cpu)
 		}
 	}
-	if len(cpus) < 2 {
+	if len(b.cpus) < 2 {
 		return errors.New("a benchmark needs two CPUs: one for the proxy, one for the load and the origin")
 	}
-	b.proxyCPU, b.loadCPU = cpus[len(cpus)-1], cpus[len(cpus)-2]
 	return nil
+}
+
+func (b *Bench) proxyCPU() int { return b.cpus[len(b.cpus)-1] }
+
+func (b *Bench) loadCPU() int { return b.cpus[len(b.cpus)-2] }
+
+// loadCPUs are those of the load and the origin in a row. Where two cores are compared with one, they have what two cores
+// leave, and where that is too little they share the two.
+func (b *Bench) loadCPUs(row Row) []int {
+	switch {
+	case !row.Cores:
+		return []int{b.loadCPU()}
+	case b.direct():
+		return b.cpus[:len(b.cpus)-2]
+	default:
+		return b.cpus
+	}
+}
+
+// direct reports whether two cores can be kept busy by the others.
+func (b *Bench) direct() bool { return len(b.cpus) >= 4 }
+
+// script is the name of wrk's script for a row.
+func script(row Row) string {
+	if row.Upload {
+		return "upload.lua"
+	}
+	return "wrk.lua"
 }
 
 func mostConnections(rows []Row) uint64 {
@@ -187,29 +219,17 @@ func mostConnections(rows []Row) uint64 {
 
 // Run measures all rows. It returns what could be measured, and an error when a row could not.
 func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
-	o, err := origin.Start(ctx, b.loadCPU)
+	o, err := origin.Start(ctx, b.loadCPU())
 	if err != nil {
 		return nil, fmt.Errorf("origin: %w", err)
 	}
 	defer func() { err = errors.Join(err, o.Stop()) }()
-	var calls *peers.Process // the origin of gRPC
-	defer func() {
-		if calls != nil {
-			err = errors.Join(err, calls.Stop())
-		}
-	}()
 	for _, row := range b.opt.Rows {
-		measure := b.loaded
-		if row.Idle > 0 {
-			measure = b.idle
+		row.Direct = row.Cores && b.direct()
+		res, failed := b.row(ctx, row, o.Addr)
+		if failed != nil {
+			return results, errors.Join(err, failed)
 		}
-		addr := o.Addr
-		if row.GRPC {
-			if calls, addr, err = origin.StartGRPC(ctx, b.dir, b.loadCPU); err != nil {
-				return results, fmt.Errorf("origin of gRPC: %w", err)
-			}
-		}
-		res := measure(ctx, row, addr)
 		results = append(results, res)
 		if res.Err != nil {
 			err = errors.Join(err, fmt.Errorf("row %s: %w", row.Name, res.Err))
@@ -219,6 +239,30 @@ func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
 		}
 	}
 	return results, err
+}
+
+// row measures one row, with the origin at addr or with one of its own.
+func (b *Bench) row(ctx context.Context, row Row, addr string) (res Result, err error) {
+	switch {
+	case row.GRPC:
+		calls, at, failed := origin.StartGRPC(ctx, b.dir, b.loadCPU())
+		if failed != nil {
+			return res, fmt.Errorf("origin of gRPC: %w", failed)
+		}
+		defer func() { err = errors.Join(err, calls.Stop()) }()
+		addr = at
+	case row.Cores:
+		wide, failed := origin.StartOn(ctx, b.loadCPUs(row))
+		if failed != nil {
+			return res, fmt.Errorf("origin on several CPUs: %w", failed)
+		}
+		defer func() { err = errors.Join(err, wide.Stop()) }()
+		addr = wide.Addr
+	}
+	if row.Idle > 0 {
+		return b.idle(ctx, row, addr), nil
+	}
+	return b.loaded(ctx, row, addr), nil
 }
 
 // loaded measures a row of requests. The contenders stay up for all its rounds; those that are not in turn are idle.

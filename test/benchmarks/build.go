@@ -4,16 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/configs"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 )
 
-// caddyModule is the version of Caddy that is measured.
-const caddyModule = "github.com/caddyserver/caddy/v2/cmd/caddy@v2.11.9"
+// The proxies written in Go that are measured beside ours.
+var (
+	caddyModule   = peers.GoModule{Name: Caddy, Path: "github.com/caddyserver/caddy/v2", Package: "cmd/caddy", Version: "v2.11.9"}
+	traefikModule = peers.GoModule{
+		Name: Traefik, Path: "github.com/traefik/traefik/v3", Package: "cmd/traefik", Version: "v3.7.13",
+		// A place for extensions, which Traefik itself has none of.
+		Missing: map[string]string{"github.com/traefik/traefik/dynamic/ext": "package ext\n\ntype (\n\tHTTP   struct{}\n\tRouter struct{}\n)\n"},
+	}
+)
 
 // oursProxy is our program: the given binary, or one built into dir from the source tree around the working directory.
 func oursProxy(ctx context.Context, binary, dir string) (goProxy, error) {
@@ -39,34 +47,69 @@ func oursProxy(ctx context.Context, binary, dir string) (goProxy, error) {
 		version: version,
 		program: peers.Program{Name: Ours, Path: binary},
 		env:     []string{"WORKER_THREADS=1"},
-		args:    func(file string) []string { return []string{"--config", file} },
+		file:    "ours.yaml",
+		args:    func(path string, _ configs.Settings) []string { return []string{"--config", path} },
 	}, nil
 }
 
-// caddyProxy is Caddy, built once into the cache.
-func caddyProxy(ctx context.Context, dir string) (goProxy, error) {
-	cache, err := peers.CacheDir()
-	if err != nil {
-		return goProxy{}, err
-	}
-	_, version, _ := strings.Cut(caddyModule, "@")
-	bin := filepath.Join(cache, "go", "caddy-"+version)
-	path := filepath.Join(bin, Caddy)
-	if _, err := os.Stat(path); err != nil {
-		// In an empty directory, so that our own go.mod has no say.
-		cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", caddyModule)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=", "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return goProxy{}, fmt.Errorf("building Caddy with go install %s: %w: %s", caddyModule, err, out)
-		}
+// onTwo is our program with two CPUs.
+func onTwo(p goProxy) goProxy {
+	p.env, p.cpus = []string{"WORKER_THREADS=2"}, 2
+	return p
+}
+
+// relayProgram is the bare relay, built into dir.
+func relayProgram(ctx context.Context, dir string) (goProxy, error) {
+	path := filepath.Join(dir, Relay)
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/pingora-proxy/pingora-proxy/test/benchmarks/cmd/relay")
+	if out, err := build.CombinedOutput(); err != nil {
+		return goProxy{}, fmt.Errorf("building the relay: %w: %s", err, out)
 	}
 	return goProxy{
-		version: "Caddy " + version + " (Go module)",
-		program: peers.Program{Name: Caddy, Path: path},
-		env:     []string{"GOMAXPROCS=1", "HOME=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_DATA_HOME=" + dir},
-		args:    func(file string) []string { return []string{"run", "--config", file} },
+		version: "test/benchmarks/cmd/relay, which hands bytes on and reads nothing in them",
+		program: peers.Program{Name: Relay, Path: path},
+		// Its one thread never comes back to the scheduler, and no signal needs to remind it.
+		env:  []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"},
+		args: func(_ string, set configs.Settings) []string { return []string{set.Listen, set.Origin} },
 	}, nil
+}
+
+// buildGoPeers builds those that are to be measured. One that cannot be built is left out, and the report says why.
+func (b *Bench) buildGoPeers(ctx context.Context) error {
+	for _, m := range []peers.GoModule{caddyModule, traefikModule} {
+		if !slices.Contains(b.opt.Contenders, m.Name) {
+			continue
+		}
+		program, err := m.Find(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			b.versions[m.Name] = "not measured: " + cell(err.Error())
+			b.progress("%s: not measured: %v", m.Name, err)
+			b.opt.Contenders = slices.DeleteFunc(slices.Clone(b.opt.Contenders), func(name string) bool { return name == m.Name })
+			continue
+		}
+		p := goProxy{
+			version: m.Version + " (" + program.Origin + ")", program: program,
+			env: []string{"GOMAXPROCS=1", "HOME=" + b.dir, "XDG_CONFIG_HOME=" + b.dir, "XDG_DATA_HOME=" + b.dir},
+		}
+		if m.Name == Caddy {
+			p.file, p.args = "caddy.json", func(path string, _ configs.Settings) []string { return []string{"run", "--config", path} }
+		} else {
+			p.file, p.args = "traefik.yaml", traefikArgs
+		}
+		b.goPeers[m.Name] = p
+	}
+	return nil
+}
+
+// traefikArgs are its static configuration; the file is the one that it watches.
+func traefikArgs(path string, set configs.Settings) []string {
+	return []string{
+		"--entrypoints.bench.address=" + set.Listen, "--providers.file.filename=" + path, "--providers.file.watch=false", "--log.level=ERROR",
+		"--global.checknewversion=false", "--global.sendanonymoususage=false",
+	}
 }
 
 // revision names the commit of a source tree.

@@ -1,16 +1,14 @@
 package benchmarks
 
 import (
-	"bytes"
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"text/template"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/configs"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/material"
 	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/origin"
@@ -22,44 +20,16 @@ const (
 	Nginx   = "nginx"
 	HAProxy = "haproxy"
 	Caddy   = "caddy"
+	Traefik = "traefik"
+	// Relay reads nothing of what it hands on.
+	Relay = "relay"
+	// OursTwo is ours on two CPUs, in the row that compares that.
+	OursTwo = Ours + "-2-cores"
 
 	// HAProxySplice is HAProxy told to move bodies with splice(2), which its package's configuration does not ask for. Goals
 	// refer to HAProxy as it is by default; this one stands beside it, in the rows with large bodies.
 	HAProxySplice = "haproxy-splice"
 )
-
-//go:embed configs/nginx.conf configs/haproxy.cfg configs/caddy.json configs/ours.yaml
-var configFiles embed.FS
-
-// settings fill in the configuration of a contender.
-type settings struct {
-	Listen, Origin string
-	// AccessLog is the file of the access log, "" for none.
-	AccessLog string
-	// Splice says when HAProxy moves bodies with splice(2): always, auto or off.
-	Splice string
-	// Admin and Metrics are the addresses of ours for these.
-	Admin, Metrics string
-	// Profile lets ours serve profiles.
-	Profile bool
-	// Pair holds the certificate and its key, Cert the former and Key the latter alone; "" where clients speak no TLS.
-	Pair, Cert, Key string
-	// HTTP2 makes clients speak HTTP/2, and GRPC the origin too.
-	HTTP2, GRPC bool
-	// Globals, Service, Routes and Services are what a feature adds to the configuration of ours.
-	Globals, Service, Routes, Services string
-}
-
-func (s settings) render(name string) (string, error) {
-	t, err := template.ParseFS(configFiles, "configs/"+name)
-	if err != nil {
-		return "", err
-	}
-	s.Services = strings.ReplaceAll(s.Services, "{{.Listen}}", s.Listen)
-	var b bytes.Buffer
-	err = t.Execute(&b, s)
-	return b.String(), err
-}
 
 // contender is a running proxy.
 type contender struct {
@@ -74,7 +44,7 @@ type contender struct {
 // start starts the contender called name for a row.
 func (b *Bench) start(ctx context.Context, name string, row Row, originAddr string) (*contender, error) {
 	c := &contender{name: name, stop: func() error { return nil }}
-	set := settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != "", HTTP2: row.Streams > 0, GRPC: row.GRPC}
+	set := configs.Settings{Origin: originAddr, Splice: splice(b.opt.Splice, row), Profile: b.opt.Profile != "", HTTP2: row.Streams > 0, GRPC: row.GRPC, Upload: row.Upload}
 	if row.TLS {
 		set.Pair, set.Cert, set.Key = b.secrets.Pair, b.secrets.Cert, b.secrets.Key
 	}
@@ -98,10 +68,14 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 			set.Splice = SpliceAlways
 		}
 		err = b.startServer(ctx, c, set, "haproxy.cfg", peers.StartHAProxy)
-	case Caddy:
-		err = b.startProgram(ctx, c, set, "caddy.json", b.caddy)
+	case Caddy, Traefik:
+		err = b.startProgram(ctx, c, set, b.goPeers[name])
+	case Relay:
+		err = b.startProgram(ctx, c, set, b.relay)
+	case OursTwo:
+		err = b.startProgram(ctx, c, set, onTwo(b.ours))
 	default:
-		err = b.startProgram(ctx, c, set, "ours.yaml", b.ours)
+		err = b.startProgram(ctx, c, set, b.ours)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), c.stop())
@@ -111,11 +85,20 @@ func (b *Bench) start(ctx context.Context, name string, row Row, originAddr stri
 
 // takesPart reports whether a contender is measured in a row.
 func takesPart(name string, row Row) bool {
-	if row.Streams > 0 && name == Caddy { // its configuration here is for HTTP/1.1
-		return false
+	switch name {
+	case Caddy, Traefik:
+		return row.GoPeers
+	case Relay:
+		return row.Relay
+	case HAProxySplice:
+		return row.large()
+	default:
+		return true
 	}
-	return name != HAProxySplice || row.Idle == 0 && !row.AccessLog && origin.Size(row.Path) > spliced
 }
+
+// large reports whether a row has bodies that can be spliced.
+func (r Row) large() bool { return r.Upload || origin.Size(r.Path) > spliced }
 
 // spliced is HAProxy's buffer: what fits in is not spliced.
 const spliced = 16 << 10
@@ -125,7 +108,7 @@ func splice(mode string, row Row) string {
 	switch {
 	case mode != SpliceBest:
 		return mode
-	case origin.Size(row.Path) > spliced:
+	case row.large():
 		return SpliceAlways
 	default:
 		return SpliceAuto
@@ -133,13 +116,13 @@ func splice(mode string, row Row) string {
 }
 
 // startServer starts one of the C proxies.
-func (b *Bench) startServer(ctx context.Context, c *contender, set settings, file string, start func(context.Context, peers.Config) (*peers.Server, error)) error {
-	if _, err := set.render(file); err != nil {
+func (b *Bench) startServer(ctx context.Context, c *contender, set configs.Settings, file string, start func(context.Context, peers.Config) (*peers.Server, error)) error {
+	if _, err := set.Render(file); err != nil {
 		return err
 	}
-	cfg := peers.Config{CPU: b.proxyCPU, Text: func(addr, _ string) string {
+	cfg := peers.Config{CPU: b.proxyCPU(), Text: func(addr, _ string) string {
 		set.Listen = addr
-		text, _ := set.render(file) // rendered above with the same template
+		text, _ := set.Render(file) // rendered above with the same template
 		return text
 	}}
 	if c.log != nil && c.name == HAProxy {
@@ -156,39 +139,46 @@ func (b *Bench) startServer(ctx context.Context, c *contender, set settings, fil
 	return nil
 }
 
-// goProxy is a proxy written in Go: how it is run with a configuration file.
+// goProxy is a program written in Go: how it is run.
 type goProxy struct {
 	version string
 	program peers.Program
 	env     []string
-	args    func(file string) []string
+	// file is its configuration's name, "" for none.
+	file string
+	// args are its arguments, path being where that file lies.
+	args func(path string, set configs.Settings) []string
+	// cpus are how many CPUs it has, 0 means 1.
+	cpus int
 }
 
-// startProgram starts one of the Go proxies, with one processor for its goroutines.
-func (b *Bench) startProgram(ctx context.Context, c *contender, set settings, file string, p goProxy) error {
+// startProgram starts one of the programs written in Go, with one processor for its goroutines.
+func (b *Bench) startProgram(ctx context.Context, c *contender, set configs.Settings, p goProxy) error {
 	free, err := peers.FreeAddrs(3)
 	if err != nil {
 		return err
 	}
 	set.Listen, set.Admin, set.Metrics = free[0], free[1], free[2]
-	text, err := set.render(file)
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp(b.dir, strings.ReplaceAll(c.name, " ", "-")+"-")
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, file)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return err
+	path := filepath.Join(dir, p.file)
+	if p.file != "" {
+		text, err := set.Render(p.file)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return err
+		}
 	}
 	ready := peers.Dials(set.Listen)
 	if strings.HasPrefix(c.name, Ours) {
 		ready = peers.Answers("http://" + set.Admin + "/readyz")
 	}
 	process, err := peers.Start(ctx, peers.Spec{
-		Program: p.program, Args: p.args(path), Dir: dir, Env: p.env, CPU: b.proxyCPU, Ready: ready,
+		Program: p.program, Args: p.args(path, set), Dir: dir, Env: p.env, CPUs: b.cpus[len(b.cpus)-max(1, p.cpus):], Ready: ready,
 	})
 	if err != nil {
 		return err
@@ -211,8 +201,10 @@ func (b *Bench) version(ctx context.Context, name string) (string, error) {
 		line = strings.TrimPrefix(line, "nginx version: ")
 		line, _, _ = strings.Cut(line, " - ")
 		return line + " (" + program.Origin + ")", err
-	case Caddy:
-		return b.caddy.version, nil
+	case Caddy, Traefik:
+		return b.goPeers[name].version, nil
+	case Relay:
+		return b.relay.version, nil
 	default:
 		return b.ours.version, nil
 	}

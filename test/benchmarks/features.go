@@ -3,6 +3,8 @@ package benchmarks
 import (
 	"fmt"
 	"strings"
+
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/configs"
 )
 
 // A feature is something of ours that costs a request time, with what turns it on.
@@ -17,7 +19,7 @@ func fixed(text string) func(*Bench) string { return func(*Bench) string { retur
 // features are measured beside ours without any of them. The first one is a request like all the others here.
 func features() []feature {
 	return []feature{
-		{name: "routes", title: "1,000 routes", routes: fixed(manyRoutes(500)), services: fixed(manyRoutesElsewhere(500))},
+		{name: "routes", title: "1,000 routes", routes: fixed(configs.ManyRoutes(500)), services: fixed(configs.ManyRoutesElsewhere(500))},
 		{name: "jwt", title: "JWT, cached", service: func(b *Bench) string {
 			return "auth: {jwt: [{name: bench, issuer: https://id.example, jwks: '" + b.secrets.JWKS + "'}]}"
 		}},
@@ -59,7 +61,7 @@ func featureTitle(variant string) string {
 }
 
 // feature adds to the configuration of ours what a variant has.
-func (b *Bench) feature(variant string, set *settings) error {
+func (b *Bench) feature(variant string, set *configs.Settings) error {
 	name, ok := strings.CutPrefix(variant, Ours+" ")
 	if !ok {
 		return nil
@@ -76,20 +78,4 @@ func (b *Bench) feature(variant string, set *settings) error {
 		return nil
 	}
 	return fmt.Errorf("there is no feature %q", name)
-}
-
-// manyRoutes are routes that the request of the benchmark matches none of.
-func manyRoutes(n int) string {
-	var b strings.Builder
-	for i := range n {
-		kind := []string{"Exact", "Prefix"}[i%2]
-		fmt.Fprintf(&b, "      - {name: r%d, matches: [{path: {type: %s, value: /service/%d/path}}]}\n", i, kind, i)
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// manyRoutesElsewhere is a service on the same address with routes of another host: one has 512 at most.
-func manyRoutesElsewhere(n int) string {
-	return "- name: elsewhere\n    bind_address: '{{.Listen}}'\n    hosts: [elsewhere.example]\n    upstreams: ['127.0.0.1:9']\n" +
-		"    health_check: {type: Disabled}\n    routes:\n      " + manyRoutes(n)
 }

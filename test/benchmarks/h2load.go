@@ -30,7 +30,7 @@ func (b *Bench) multiplexed(ctx context.Context, row Row, d time.Duration, addr 
 		return load.Load{}, err
 	}
 	d = d.Round(time.Second)
-	out, err := peers.Run(ctx, b.h2load, b.loadCPU, h2loadArgs(message, row, d, addr)...)
+	out, err := peers.Run(ctx, b.h2load, b.loadCPU(), h2loadArgs(message, row, d, addr)...)
 	if err != nil {
 		return load.Load{}, err
 	}

@@ -23,10 +23,11 @@ const (
 const plotStyle = `<style>
 text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#1f2328}
 .head{font-size:16px;font-weight:600}.small{font-size:11px;fill:#59636e}.num{font-size:11px}
-.ours{fill:#0969da}.nginx{fill:#8c959f}.haproxy{fill:#bcc4cd}.caddy{fill:#d8b4a0}
+.ours{fill:#0969da}.nginx{fill:#8c959f}.haproxy{fill:#bcc4cd}.haproxy-splice{fill:#d9dee3}.relay{fill:#9a86c9}.caddy{fill:#d8b4a0}.traefik{fill:#e3cba4}
 .one{stroke:#59636e;stroke-width:1}.goal{stroke:#cf222e;stroke-width:2.5}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#9198a1}
-.ours{fill:#4493f8}.nginx{fill:#6e7681}.haproxy{fill:#484f58}.caddy{fill:#7d5a47}.one{stroke:#9198a1}.goal{stroke:#ff7b72}}
+.ours{fill:#4493f8}.nginx{fill:#6e7681}.haproxy{fill:#484f58}.haproxy-splice{fill:#343a42}.relay{fill:#6e5aa8}
+.caddy{fill:#7d5a47}.traefik{fill:#86704a}.one{stroke:#9198a1}.goal{stroke:#ff7b72}}
 </style>
 `
 
@@ -57,7 +58,10 @@ func (r Report) Plot() string {
 			continue
 		}
 		fmt.Fprintf(&body, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotLeft-12, (top+y-barGap)/2+5, html.EscapeString(res.Row.Title))
-		fmt.Fprintf(&body, `<line class="goal" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", x(res.Row.Goal), top-3, x(res.Row.Goal), y)
+		if len(res.Row.Goals) > 0 { // the others are not relative to what the bars are
+			goal := x(res.Row.Goals[0].Bound)
+			fmt.Fprintf(&body, `<line class="goal" x1="%.1f" y1="%d" x2="%.1f" y2="%d"/>`+"\n", goal, top-3, goal, y)
+		}
 		y += rowGap
 	}
 	height, width := y+plotBottom, plotLeft+plotWidth+plotRight
@@ -70,7 +74,7 @@ func (r Report) Plot() string {
 	legend := plotLeft
 	for _, name := range names {
 		fmt.Fprintf(&b, `<rect class="%s" x="%d" y="56" width="11" height="11" rx="2"/><text class="small" x="%d" y="66">%s</text>`+"\n", class(name), legend, legend+16, html.EscapeString(name))
-		legend += 120
+		legend += 36 + 6*len(name)
 	}
 	fmt.Fprintf(&b, `<line class="one" x1="%.1f" y1="%d" x2="%.1f" y2="%d" stroke-dasharray="3 3"/>`+"\n", x(1), plotTop-6, x(1), y-rowGap+6)
 	b.WriteString(body.String())

@@ -67,41 +67,70 @@ func (r Report) Markdown(old, plot string) (string, error) {
 func (r Report) goals(b *strings.Builder) {
 	b.WriteString("## Goals\n\n| work | pingora-proxy | goal | | rounds |\n|---|---|---|---|---|\n")
 	for _, res := range r.Results {
-		if res.Row.Goal == 0 && res.Err == nil {
-			continue
+		if len(res.Row.Goals) == 0 && res.Err != nil {
+			fmt.Fprintf(b, "| %s | – | – | **failed**: %s | %d |\n", res.Row.Title, cell(res.Err.Error()), len(res.Rounds))
 		}
-		figure, met := res.Reached()
-		verdict := "**MISSED**"
-		if met {
-			verdict = "met"
+		title := res.Row.Title
+		for _, g := range res.Row.Goals {
+			figure, met := res.Reached(g)
+			verdict := "**MISSED**"
+			switch {
+			case res.Err != nil:
+				verdict = "**failed**: " + cell(res.Err.Error())
+			case math.IsNaN(figure):
+				verdict = "not measured"
+			case met:
+				verdict = "met"
+			}
+			got, goal := res.Row.describe(figure, g)
+			fmt.Fprintf(b, "| %s | %s | %s | %s | %d |\n", title, got, goal, verdict, len(res.Rounds))
+			title = ""
 		}
-		against := "the better of nginx and HAProxy"
-		if res.Row.Against != "" {
-			against = res.Row.Against
-		}
-		got, goal := number(figure, "%.2f ×"), fmt.Sprintf("≤ %g × %s", res.Row.Goal, against)
-		if res.Row.Idle > 0 {
-			got, goal = number(figure, "%.1f KiB each"), fmt.Sprintf("≤ %g KiB of resident memory each", res.Row.Goal)
-		}
-		if math.IsNaN(figure) {
-			verdict = "not measured"
-		}
-		if res.Err != nil {
-			verdict = "**failed**: " + cell(res.Err.Error())
-		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %d |\n", res.Row.Title, got, goal, verdict, len(res.Rounds))
 	}
+}
+
+// describe says in words what was reached and what is the goal.
+func (r Row) describe(figure float64, g Goal) (got, goal string) {
+	switch {
+	case r.Idle > 0:
+		return number(figure, "%.1f KiB each"), fmt.Sprintf("≤ %g KiB of resident memory each", g.Bound)
+	case r.Direct:
+		return number(figure, "%.2f ×"), fmt.Sprintf("≥ %g × the requests/s of one core", g.Bound)
+	case r.Cores:
+		return number(figure, "%.2f ×"), fmt.Sprintf("≥ %g × one core, as far as CPU time tells: 2 × the time of a request on one core / on two", g.Bound)
+	default:
+		return number(figure, "%.2f ×"), fmt.Sprintf("≤ %g × %s", g.Bound, against(g.Against))
+	}
+}
+
+// against names what a ratio is taken to.
+func against(names []string) string {
+	titles := make([]string, len(names))
+	for i, name := range names {
+		titles[i] = name
+		if title, ok := map[string]string{HAProxy: "HAProxy", Relay: "the bare TCP relay", Caddy: "Caddy", Traefik: "Traefik"}[name]; ok {
+			titles[i] = title
+		}
+	}
+	text := strings.Join(titles, " and ")
+	if len(names) > 1 {
+		text = "the better of " + text
+	}
+	return text
 }
 
 // figures writes the medians of each contender.
 func (r Report) figures(b *strings.Builder) {
 	b.WriteString("\n## Figures\n\n| work | proxy | CPU µs/request | × the better | requests/s | p50 | p99 | resident |\n|---|---|---:|---:|---:|---:|---:|---:|\n")
 	for _, res := range r.Results {
-		if res.Row.Contenders != nil {
+		names := r.contenders
+		if res.Row.Cores {
+			names = res.Row.Contenders
+		} else if res.Row.Contenders != nil {
 			continue
 		}
 		title := res.Row.Title
-		for _, name := range r.contenders {
+		for _, name := range names {
 			s, ok := res.Median(name)
 			if !ok {
 				continue
@@ -122,7 +151,7 @@ func (r Report) figures(b *strings.Builder) {
 func (r Report) features(b *strings.Builder) {
 	for _, res := range r.Results {
 		names := res.Row.Contenders
-		if names == nil || len(res.Rounds) == 0 {
+		if names == nil || res.Row.Cores || len(res.Rounds) == 0 {
 			continue
 		}
 		fmt.Fprintf(b, "\n## What features cost\n\n%s: CPU time of a request, and the median over the rounds of the difference to the same round without "+
@@ -157,11 +186,12 @@ func (r Report) conditions(b *strings.Builder) {
 		SpliceBest:   "with what is cheapest for it, `option splice-response` for large bodies and `splice-auto` otherwise",
 		SpliceAlways: "with `option splice-response`",
 		SpliceAuto:   "with `option splice-auto`",
-		SpliceOff:    "without splicing, as it does by default; goals refer to that; `haproxy-splice` is the same with `option splice-response`",
+		SpliceOff:    "without splicing, as it does by default; goals refer to that; `haproxy-splice` is the same with `option splice-response` and `option splice-request`",
 	}[r.opt.Splice]
 	fmt.Fprintf(b, "- nginx does not write bodies to temporary files, and buffers its access log; HAProxy runs %s; all keep connections to "+
 		"clients and to the origin open and set `X-Forwarded-For`; ours counts its metrics and checks the origin's health meanwhile. "+
 		"The configurations are in `test/benchmarks/configs`\n", splice)
+	r.besides(b)
 	b.WriteString("- a round counts only when every request was answered well, with its whole body, and, where there is an access log, when the log has its line\n")
 	for _, res := range r.Results {
 		switch {
@@ -169,11 +199,31 @@ func (r Report) conditions(b *strings.Builder) {
 		case res.Row.Streams > 0:
 			fmt.Fprintf(b, "- %s: `h2load %s`\n", res.Row.Name, strings.Join(h2loadArgs("message", res.Row, r.opt.Duration, "PROXY"), " "))
 		default:
-			fmt.Fprintf(b, "- %s: `wrk %s`\n", res.Row.Name, strings.Join(wrkArgs("wrk.lua", res.Row, r.opt.Duration, "PROXY"), " "))
+			fmt.Fprintf(b, "- %s: `wrk %s`\n", res.Row.Name, strings.Join(wrkArgs(script(res.Row), res.Row, r.opt.Duration, "PROXY"), " "))
 		}
 		for _, why := range res.Repeated {
 			fmt.Fprintf(b, "- %s: a round was repeated: %s\n", res.Row.Name, cell(why))
 		}
+	}
+}
+
+// besides writes how the rows were measured that are not like the others.
+func (r Report) besides(b *strings.Builder) {
+	for _, res := range r.Results {
+		switch row := res.Row; {
+		case row.Direct:
+			b.WriteString("- two cores: one CPU with `WORKER_THREADS=1` beside two with `WORKER_THREADS=2`, all other CPUs for wrk and the origin; compared are the requests/s\n")
+		case row.Cores:
+			fmt.Fprintf(b, "- two cores: one CPU with `WORKER_THREADS=1` beside two with `WORKER_THREADS=2`. The machine has %d CPUs, which wrk and the origin share with the "+
+				"proxy, so that requests/s would tell what is left to it. Compared is the CPU time of a request instead: what two cores could serve is 2 × that on one / that on "+
+				"two. It counts what the cores cost each other (locks, caches, threads that are woken), but not that a core may stand idle\n", r.machine.CPUs)
+		case row.Upload:
+			b.WriteString("- uploads: the origin answers when it has read the whole body; nginx sends on as it receives (`proxy_request_buffering off`)\n")
+		}
+	}
+	if slices.Contains(r.contenders, Relay) {
+		b.WriteString("- `relay` stands for the physical limit: one thread that accepts, connects once for each client connection, and hands bytes on in both directions through a " +
+			"buffer of 64 KiB; it reads nothing in them\n")
 	}
 }
 

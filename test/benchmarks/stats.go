@@ -39,17 +39,22 @@ func (r Row) value(s Sample) float64 {
 	return s.CPU
 }
 
-// better returns the smaller value of the peers that goals refer to, NaN when none of them was measured.
-func (r Round) better(row Row) float64 {
+// reference are the contenders that the tables and the plot compare a row's figures to: those of its first goal.
+func (r Row) reference() []string {
+	switch {
+	case r.Contenders != nil:
+		return r.Contenders[:1]
+	case len(r.Goals) > 0 && r.Goals[0].Against != nil:
+		return r.Goals[0].Against
+	default:
+		return peersOfGoal
+	}
+}
+
+// better returns the smaller value of some contenders, NaN when none of them was measured.
+func (r Round) better(row Row, names []string) float64 {
 	best := math.NaN()
-	peers := peersOfGoal
-	if row.Against != "" {
-		peers = []string{row.Against}
-	}
-	if row.Contenders != nil {
-		peers = row.Contenders[:1]
-	}
-	for _, name := range peers {
+	for _, name := range names {
 		s, ok := r[name]
 		if ok && !(row.value(s) >= best) { // also while best is NaN
 			best = row.value(s)
@@ -58,13 +63,16 @@ func (r Round) better(row Row) float64 {
 	return best
 }
 
-// Ratio returns the median over the rounds of the ratio, within a round, of the contender's value to that of the better
-// of nginx and HAProxy. It is NaN when one side was not measured.
-func (r Result) Ratio(name string) float64 {
+// Ratio returns the contender's ratio to what the tables compare the row's figures to; see RatioTo.
+func (r Result) Ratio(name string) float64 { return r.RatioTo(name, r.Row.reference()) }
+
+// RatioTo returns the median over the rounds of the ratio, within a round, of the contender's value to that of the better
+// of others. It is NaN when one side was not measured.
+func (r Result) RatioTo(name string, others []string) float64 {
 	var ratios []float64
 	for _, round := range r.Rounds {
 		s, ok := round[name]
-		if best := round.better(r.Row); ok && best > 0 {
+		if best := round.better(r.Row, others); ok && best > 0 {
 			ratios = append(ratios, r.Row.value(s)/best)
 		}
 	}
@@ -99,14 +107,34 @@ func (r Result) Median(name string) (Sample, bool) {
 	}, true
 }
 
-// Reached returns the figure that the row's goal is about, and whether the goal is met; it is not when there is no figure.
-func (r Result) Reached() (figure float64, met bool) {
-	if r.Row.Idle == 0 {
-		figure = r.Ratio(Ours)
-	} else if s, ok := r.Median(Ours); ok {
-		figure = s.PerConn / 1024
-	} else {
-		figure = math.NaN()
+// twice returns what two cores do of what one does: the median over the rounds of the ratio of requests/s, where the load
+// left the proxy its cores, and else what the CPU time of a request allows.
+func (r Result) twice() float64 {
+	var ratios []float64
+	for _, round := range r.Rounds {
+		one, two := round[Ours], round[OursTwo]
+		if r.Row.Direct {
+			ratios = append(ratios, two.RPS/one.RPS)
+		} else {
+			ratios = append(ratios, 2*one.CPU/two.CPU)
+		}
 	}
-	return figure, figure <= r.Row.Goal
+	return median(ratios)
+}
+
+// Reached returns the figure that a goal of the row is about, and whether it is met; it is not when there is no figure.
+func (r Result) Reached(g Goal) (figure float64, met bool) {
+	switch {
+	case r.Row.Cores:
+		figure = r.twice()
+		return figure, figure >= g.Bound
+	case r.Row.Idle == 0:
+		figure = r.RatioTo(Ours, g.Against)
+	default:
+		figure = math.NaN()
+		if s, ok := r.Median(Ours); ok {
+			figure = s.PerConn / 1024
+		}
+	}
+	return figure, figure <= g.Bound
 }

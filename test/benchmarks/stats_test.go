@@ -52,7 +52,7 @@ func cpu(ours, nginx, haproxy float64) Round {
 func TestRatioIsTakenWithinARound(t *testing.T) {
 	// The machine gets slower from round to round, and another peer is the better one in each: the ratio of the medians
 	// would be 20/20, 1.
-	res := Result{Row: Row{Goal: 1}, Rounds: []Round{cpu(9, 10, 20), cpu(20, 50, 25), cpu(70, 100, 140)}}
+	res := Result{Row: Row{Goals: []Goal{atMost(1)}}, Rounds: []Round{cpu(9, 10, 20), cpu(20, 50, 25), cpu(70, 100, 140)}}
 	if got := res.Ratio(Ours); got != 0.8 {
 		t.Errorf("ratio of ours: %v, want 0.8, the median of 0.9, 0.8 and 0.7", got)
 	}
@@ -88,21 +88,31 @@ func TestMedianOfSamples(t *testing.T) {
 }
 
 func TestReached(t *testing.T) {
-	idle := Row{Idle: 10, Goal: 12}
+	idle := Row{Idle: 10, Goals: []Goal{{Bound: 12}}}
+	half := Row{Goals: []Goal{atMost(0.5)}}
+	traefik := Row{Goals: []Goal{atMost(0.5, Traefik)}}
+	cores := Row{Cores: true, Goals: []Goal{{Bound: 1.8}}}
+	direct := Row{Cores: true, Direct: true, Goals: []Goal{{Bound: 1.8}}}
+	two := []Round{{Ours: {CPU: 10, RPS: 100}, OursTwo: {CPU: 10, RPS: 150}}, {Ours: {CPU: 9, RPS: 100}, OursTwo: {CPU: 10, RPS: 190}}, {Ours: {CPU: 5, RPS: 100}, OursTwo: {CPU: 10, RPS: 170}}}
 	for _, tc := range []struct {
 		name   string
 		res    Result
 		figure float64
 		met    bool
 	}{
-		{"exactly at the goal", Result{Row: Row{Goal: 0.5}, Rounds: []Round{cpu(5, 10, 11)}}, 0.5, true},
-		{"over the goal", Result{Row: Row{Goal: 0.5}, Rounds: []Round{cpu(6, 10, 11)}}, 0.6, false},
-		{"not measured", Result{Row: Row{Goal: 0.5}}, math.NaN(), false},
+		{"exactly at the goal", Result{Row: half, Rounds: []Round{cpu(5, 10, 11)}}, 0.5, true},
+		{"over the goal", Result{Row: half, Rounds: []Round{cpu(6, 10, 11)}}, 0.6, false},
+		{"not measured", Result{Row: half}, math.NaN(), false},
+		{"another peer's goal", Result{Row: traefik, Rounds: []Round{{Ours: {CPU: 5}, Nginx: {CPU: 4}, Traefik: {CPU: 20}}}}, 0.25, true},
+		{"that peer was not measured", Result{Row: traefik, Rounds: []Round{cpu(5, 10, 11)}}, math.NaN(), false},
+		{"two cores by CPU time", Result{Row: cores, Rounds: two}, 1.8, true},
+		{"two cores by requests/s", Result{Row: direct, Rounds: two}, 1.7, false},
+		{"two cores not measured", Result{Row: cores}, math.NaN(), false},
 		{"memory in KiB, not relative", Result{Row: idle, Rounds: []Round{{Ours: {PerConn: 12 << 10}, Nginx: {PerConn: 1 << 10}}}}, 12, true},
 		{"too much memory", Result{Row: idle, Rounds: []Round{{Ours: {PerConn: 13 << 10}}}}, 13, false},
 		{"memory not measured", Result{Row: idle, Err: errors.New("x")}, math.NaN(), false},
 	} {
-		figure, met := tc.res.Reached()
+		figure, met := tc.res.Reached(tc.res.Row.Goals[0])
 		same := figure == tc.figure || math.IsNaN(figure) && math.IsNaN(tc.figure)
 		if !same || met != tc.met {
 			t.Errorf("%s: got %v, %v, want %v, %v", tc.name, figure, met, tc.figure, tc.met)
@@ -119,7 +129,7 @@ func TestSelectRows(t *testing.T) {
 	if err != nil || len(some) != 2 || some[0].Name != "log" || some[1].Name != "tiny64" {
 		t.Errorf("two: %v, %v", some, err)
 	}
-	if _, err := SelectRows("tiny64,tiny65"); err == nil || err.Error() != `no row "tiny65"; there are tiny64, tiny400, 100k, 1m, log, tls, handshake, h2, grpc, features, idle` {
+	if _, err := SelectRows("tiny64,tiny65"); err == nil || err.Error() != `no row "tiny65"; there are tiny64, tiny400, 100k, 1m, up1m, log, fresh, tls, handshake, h2, grpc, cores, features, idle, idletls` {
 		t.Errorf("an unknown one: %v", err)
 	}
 }

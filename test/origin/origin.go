@@ -16,6 +16,7 @@ const (
 	Tiny     = "/tiny"
 	Large    = "/100k"
 	Huge     = "/1m"
+	Upload   = "/upload"         // answers as Tiny does, after it has read the request's body
 	GRPC     = "/bench.Echo/Say" // of StartGRPC
 	TinySize = 32
 	// LargeSize and HugeSize are sent with sendfile(2) from the page cache.
@@ -26,7 +27,7 @@ const (
 // Size returns the size of the body of a path, 0 for an unknown path.
 func Size(path string) int {
 	switch path {
-	case Tiny:
+	case Tiny, Upload:
 		return TinySize
 	case Large:
 		return LargeSize
@@ -41,17 +42,24 @@ func Size(path string) int {
 
 // Start starts the origin on a free port of the loopback, pinned to cpu unless that is peers.AnyCPU. The caller stops it.
 func Start(ctx context.Context, cpu int) (*peers.Server, error) {
+	return start(ctx, peers.Config{CPU: cpu})
+}
+
+// StartOn is Start on several CPUs, with as many workers.
+func StartOn(ctx context.Context, cpus []int) (*peers.Server, error) {
+	return start(ctx, peers.Config{CPUs: cpus, Workers: len(cpus)})
+}
+
+func start(ctx context.Context, cfg peers.Config) (*peers.Server, error) {
 	var filesErr error
-	s, err := peers.StartNginx(ctx, peers.Config{
-		CPU: cpu,
-		Text: func(addr, dir string) string {
-			for _, path := range []string{Large, Huge} {
-				body := bytes.Repeat([]byte("0123456789abcde\n"), Size(path)/16)
-				filesErr = errors.Join(filesErr, os.WriteFile(filepath.Join(dir, path), body, 0o600))
-			}
-			return config(addr, dir)
-		},
-	})
+	cfg.Text = func(addr, dir string) string {
+		for _, path := range []string{Large, Huge} {
+			body := bytes.Repeat([]byte("0123456789abcde\n"), Size(path)/16)
+			filesErr = errors.Join(filesErr, os.WriteFile(filepath.Join(dir, path), body, 0o600))
+		}
+		return config(addr, dir)
+	}
+	s, err := peers.StartNginx(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +69,8 @@ func Start(ctx context.Context, cpu int) (*peers.Server, error) {
 	return s, nil
 }
 
+// config serves what is asked for. nginx answers a request by itself before it has read the body; handing the request on,
+// here to itself, is what makes it read the body first. It throws the body away then.
 func config(addr, dir string) string {
 	return fmt.Sprintf(`default_type text/plain;
 sendfile on;
@@ -69,10 +79,26 @@ keepalive_requests 1000000000;
 keepalive_timeout 1h;
 open_file_cache max=16;
 open_file_cache_valid 1h;
-server {
-	listen %s backlog=65535;
-	location = %s { return 200 "%s"; }
-	location / { root %s; }
+upstream itself {
+	server unix:%[4]s/itself;
+	keepalive 64;
 }
-`, addr, Tiny, bytes.Repeat([]byte("x"), TinySize), dir)
+server {
+	listen %[1]s backlog=65535;
+	listen unix:%[4]s/itself;
+	location = %[2]s { return 200 "%[3]s"; }
+	location = %[5]s {
+		client_max_body_size %[6]d;
+		client_body_buffer_size %[6]d;
+		proxy_pass http://itself%[2]s;
+		proxy_http_version 1.1;
+		proxy_method GET;
+		proxy_pass_request_body off;
+		proxy_pass_request_headers off;
+		proxy_set_header Connection "";
+		proxy_set_header Content-Length "";
+	}
+	location / { root %[4]s; }
+}
+`, addr, Tiny, bytes.Repeat([]byte("x"), TinySize), dir, Upload, HugeSize)
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/test/traffic"
 )
 
-func wrkScript() []byte { return load.WrkScript }
+func wrkScript() []byte { return load.Script(false) }
 
 // A bulk is a kind of requests that wrk or h2load sends in large numbers.
 type bulk struct {

@@ -5,14 +5,24 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// WrkScript makes wrk print its summary as one line of JSON. It defines none of the functions that wrk calls for each
-// request, so the load stays as cheap as without a script.
-//
 //go:embed wrk.lua
-var WrkScript []byte
+var summaryScript []byte
+
+//go:embed upload.lua
+var uploadScript []byte
+
+// Script makes wrk print its summary as one line of JSON and, with upload, send a body of 1 MiB with each request. It defines
+// none of the functions that wrk calls for each request, so the load stays as cheap as without a script.
+func Script(upload bool) []byte {
+	if upload {
+		return slices.Concat(uploadScript, summaryScript)
+	}
+	return summaryScript
+}
 
 // A Load is what a program that makes requests reports of one run.
 type Load struct {
@@ -49,7 +59,7 @@ func (l Load) Check(size int) error {
 	return nil
 }
 
-// ParseWrk reads the line that WrkScript prints after wrk's own output.
+// ParseWrk reads the line that Script prints after wrk's own output.
 func ParseWrk(out string) (Load, error) {
 	start := strings.LastIndex(out, "\n{")
 	if start < 0 {

@@ -24,6 +24,8 @@ import (
 type Secrets struct {
 	Cert, Key, Pair string // files
 	JWKS, Token     string
+	// Roots are what a client trusts that trusts the certificate.
+	Roots *x509.CertPool
 }
 
 // NewSecrets makes them, with their files in dir.
@@ -47,6 +49,8 @@ func NewSecrets(dir string) (Secrets, error) {
 	}
 	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	s.Roots = x509.NewCertPool()
+	s.Roots.AppendCertsFromPEM(chain)
 	s.JWKS, s.Token, err = newToken()
 	return s, errors.Join(err, os.WriteFile(s.Cert, chain, 0o600), os.WriteFile(s.Key, key, 0o600), os.WriteFile(s.Pair, append(chain, key...), 0o600))
 }

@@ -39,6 +39,8 @@ type Spec struct {
 	Env []string
 	// CPU pins the process to one CPU, AnyCPU does not.
 	CPU int
+	// CPUs pins the process to several, and then CPU does not count; nil does not.
+	CPUs []int
 	// Stdout receives the standard output, nil discards it.
 	Stdout *os.File
 	// Ready is asked until it returns nil; nil means ready at once. See [Dials] and [Answers].
@@ -70,7 +72,11 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 	cmd.WaitDelay = stopTimeout
 	// A caller that dies must not leave servers behind.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if err := startOn(cmd, spec.CPU); err != nil {
+	cpus := spec.CPUs
+	if cpus == nil {
+		cpus = only(spec.CPU)
+	}
+	if err := startOn(cmd, cpus); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", spec.Program.Path, err)
 	}
 	go func() {
@@ -86,10 +92,18 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 	return p, nil
 }
 
-// startOn starts cmd pinned to a CPU. A child inherits the affinity of the thread that forks it, so the pinning takes
-// effect before its first instruction, and every thread and worker that it makes inherits it in turn.
-func startOn(cmd *exec.Cmd, cpu int) error {
+// only is the list of one CPU, nil for AnyCPU.
+func only(cpu int) []int {
 	if cpu == AnyCPU {
+		return nil
+	}
+	return []int{cpu}
+}
+
+// startOn starts cmd pinned to CPUs, nil: not pinned. A child inherits the affinity of the thread that forks it, so the pinning takes
+// effect before its first instruction, and every thread and worker that it makes inherits it in turn.
+func startOn(cmd *exec.Cmd, cpus []int) error {
+	if cpus == nil {
 		return cmd.Start()
 	}
 	runtime.LockOSThread()
@@ -98,9 +112,11 @@ func startOn(cmd *exec.Cmd, cpu int) error {
 	if err := unix.SchedGetaffinity(0, &old); err != nil {
 		return err
 	}
-	pinned.Set(cpu)
+	for _, cpu := range cpus {
+		pinned.Set(cpu)
+	}
 	if err := unix.SchedSetaffinity(0, &pinned); err != nil {
-		return fmt.Errorf("pinning to CPU %d: %w", cpu, err)
+		return fmt.Errorf("pinning to CPUs %v: %w", cpus, err)
 	}
 	return errors.Join(cmd.Start(), unix.SchedSetaffinity(0, &old))
 }
@@ -237,11 +253,16 @@ func Answers(url string) func(context.Context) error {
 
 // Run runs a program pinned to a CPU (AnyCPU: not pinned) until it ends, and returns its standard output.
 func Run(ctx context.Context, program Program, cpu int, args ...string) (string, error) {
+	return RunOn(ctx, program, only(cpu), args...)
+}
+
+// RunOn is Run on several CPUs, nil: not pinned.
+func RunOn(ctx context.Context, program Program, cpus []int, args ...string) (string, error) {
 	cmd := program.Command(ctx, args...)
 	var stdout strings.Builder
 	stderr := &tail{}
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
-	err := startOn(cmd, cpu)
+	err := startOn(cmd, cpus)
 	if err == nil {
 		err = cmd.Wait()
 	}

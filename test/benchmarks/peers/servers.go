@@ -19,8 +19,11 @@ type Config struct {
 	// server block, it is off outside), for HAProxy the whole file but the global section, to which Global adds lines.
 	Text   func(addr, dir string) string
 	Global string
-	// CPU pins the server to one CPU, AnyCPU does not.
-	CPU int
+	// CPU pins the server to one CPU, AnyCPU does not; CPUs pins it to several, and then CPU does not count.
+	CPU  int
+	CPUs []int
+	// Workers is the number of nginx's workers, 0 means 1.
+	Workers int
 	// Stdout receives the server's standard output, nil discards it.
 	Stdout *os.File
 	// MaxConnections bounds the connections of nginx's worker or of HAProxy, 0 means 65536.
@@ -41,7 +44,7 @@ func (s *Server) Stop() error {
 	return errors.Join(s.Process.Stop(), os.RemoveAll(s.Dir))
 }
 
-// StartNginx starts nginx with one worker in the foreground and waits until it accepts connections.
+// StartNginx starts nginx in the foreground and waits until it accepts connections.
 func StartNginx(ctx context.Context, cfg Config) (*Server, error) {
 	program, err := Find(ctx, "nginx")
 	if err != nil {
@@ -96,7 +99,7 @@ func tryServer(ctx context.Context, program Program, cfg Config, render renderer
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	process, err := Start(ctx, Spec{
-		Program: program, Args: args, Dir: dir, CPU: cfg.CPU, Stdout: cfg.Stdout, Ready: Dials(addr),
+		Program: program, Args: args, Dir: dir, CPU: cfg.CPU, CPUs: cfg.CPUs, Stdout: cfg.Stdout, Ready: Dials(addr),
 	})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
@@ -112,7 +115,7 @@ func nginxFile(cfg Config, text, dir, file string) (string, []string) {
 	}
 	fmt.Fprintf(&b, `daemon off;
 master_process on;
-worker_processes 1;
+worker_processes %[5]d;
 worker_rlimit_nofile %[1]d;
 error_log stderr warn;
 pid %[2]s/nginx.pid;
@@ -126,7 +129,7 @@ uwsgi_temp_path %[2]s/uwsgi;
 scgi_temp_path %[2]s/scgi;
 %[4]s
 }
-`, openFiles(2*cfg.MaxConnections+64), dir, cfg.MaxConnections, text)
+`, openFiles(2*cfg.MaxConnections+64), dir, cfg.MaxConnections, text, max(1, cfg.Workers))
 	return b.String(), []string{"-p", dir, "-e", "stderr", "-c", file}
 }
 

@@ -1,4 +1,4 @@
-// Command bench measures pingora-proxy beside nginx, HAProxy and, when asked, Caddy. Without flags it measures everything
+// Command bench measures pingora-proxy beside nginx, HAProxy, a bare TCP relay and, when asked, Caddy and Traefik. Without flags it measures everything
 // and writes docs/benchmarks.md with its plot; see the package benchmarks for what is measured and how.
 package main
 
@@ -40,13 +40,13 @@ type flags struct {
 func parse(args []string) (flags, error) {
 	var f flags
 	var rows, peers string
-	var caddy bool
+	var goPeers bool
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.IntVar(&f.opt.Rounds, "rounds", 7, "rounds; the median over them is reported")
 	set.DurationVar(&f.opt.Duration, "duration", 5*time.Second, "time of one measurement, whole seconds")
 	set.StringVar(&rows, "rows", "", "rows to measure, a comma-separated list; unset: all")
-	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice}, ","), "proxies to measure, a comma-separated list")
-	set.BoolVar(&caddy, "caddy", false, "measure Caddy too, built from its Go module")
+	set.StringVar(&peers, "peers", strings.Join([]string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice, benchmarks.Relay}, ","), "proxies to measure, a comma-separated list")
+	set.BoolVar(&goPeers, "go-peers", false, "measure Caddy and Traefik too, built from their Go modules, in the rows that have goals for them")
 	set.StringVar(&f.opt.Splice, "haproxy-splice", benchmarks.SpliceOff, "when HAProxy moves bodies with splice(2): always, auto, off or, of these, what is best for a row")
 	set.StringVar(&f.opt.Binary, "bin", "", "our program; unset: built from ./cmd/pingora-proxy")
 	set.StringVar(&f.out, "out", "docs/benchmarks.md", "report to write; with -rows or -peers only when given, else the report is printed")
@@ -71,10 +71,14 @@ func parse(args []string) (flags, error) {
 	if f.opt.Rows, err = benchmarks.SelectRows(rows); err != nil {
 		return flags{}, err
 	}
-	known := []string{benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice, benchmarks.Caddy}
+	known := []string{
+		benchmarks.Ours, benchmarks.Nginx, benchmarks.HAProxy, benchmarks.HAProxySplice, benchmarks.Relay, benchmarks.Caddy, benchmarks.Traefik,
+	}
 	f.opt.Contenders = strings.Split(peers, ",")
-	if caddy && !slices.Contains(f.opt.Contenders, benchmarks.Caddy) {
-		f.opt.Contenders = append(f.opt.Contenders, benchmarks.Caddy)
+	for _, name := range []string{benchmarks.Caddy, benchmarks.Traefik} {
+		if goPeers && !slices.Contains(f.opt.Contenders, name) {
+			f.opt.Contenders = append(f.opt.Contenders, name)
+		}
 	}
 	for i, name := range f.opt.Contenders {
 		if !slices.Contains(known, name) {

@@ -17,12 +17,12 @@ func TestParse(t *testing.T) {
 		rounds   int
 		duration time.Duration
 	}{
-		{"", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice", 7, 5 * time.Second},
-		{"-caddy", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice,caddy", 7, 5 * time.Second},
-		{"-smoke", "", 2, "pingora-proxy,nginx,haproxy,haproxy-splice", 1, time.Second},
-		{"-smoke -rows log -out x.md", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 1, time.Second},
-		{"-rows tiny64 -rounds 3", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 3, 5 * time.Second},
-		{"-rows tiny64 -out x.md", "x.md", 1, "pingora-proxy,nginx,haproxy,haproxy-splice", 7, 5 * time.Second},
+		{"", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice,relay", 7, 5 * time.Second},
+		{"-go-peers", "docs/benchmarks.md", len(benchmarks.Rows), "pingora-proxy,nginx,haproxy,haproxy-splice,relay,caddy,traefik", 7, 5 * time.Second},
+		{"-smoke", "", 2, "pingora-proxy,nginx,haproxy,haproxy-splice,relay", 1, time.Second},
+		{"-smoke -rows log -out x.md", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice,relay", 1, time.Second},
+		{"-rows tiny64 -rounds 3", "", 1, "pingora-proxy,nginx,haproxy,haproxy-splice,relay", 3, 5 * time.Second},
+		{"-rows tiny64 -out x.md", "x.md", 1, "pingora-proxy,nginx,haproxy,haproxy-splice,relay", 7, 5 * time.Second},
 		{"-peers haproxy,nginx -duration 2s", "", len(benchmarks.Rows), "haproxy,nginx", 7, 2 * time.Second},
 	} {
 		f, err := parse(strings.Fields(tc.args))
@@ -40,7 +40,7 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for args, want := range map[string]string{
 		"-rows tiny":            `no row "tiny"`,
-		"-peers nginx,traefik":  `no proxy "traefik"`,
+		"-peers nginx,envoy":    `no proxy "envoy"`,
 		"-peers nginx,nginx":    "nginx stands there twice",
 		"-rounds 0":             "must be at least 1",
 		"-duration 1500ms":      "must be whole seconds",

@@ -1,0 +1,2 @@
+// Package configs holds the configurations of the proxies that are measured side by side.
+package configs
