@@ -16,11 +16,7 @@ import (
 // The proxies written in Go that are measured beside ours.
 var (
 	caddyModule   = peers.GoModule{Name: Caddy, Path: "github.com/caddyserver/caddy/v2", Package: "cmd/caddy", Version: "v2.11.9"}
-	traefikModule = peers.GoModule{
-		Name: Traefik, Path: "github.com/traefik/traefik/v3", Package: "cmd/traefik", Version: "v3.7.13",
-		// A place for extensions, which Traefik itself has none of.
-		Missing: map[string]string{"github.com/traefik/traefik/dynamic/ext": "package ext\n\ntype (\n\tHTTP   struct{}\n\tRouter struct{}\n)\n"},
-	}
+	traefikModule = peers.GoModule{Name: Traefik, Path: "github.com/traefik/traefik/v3", Package: "cmd/traefik", Version: "v3.6.12"}
 )
 
 // oursProxy is our program: the given binary, or one built into dir from the source tree around the working directory.
@@ -85,8 +81,8 @@ func (b *Bench) buildGoPeers(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			b.versions[m.Name] = "not measured: " + cell(err.Error())
-			b.progress("%s: not measured: %v", m.Name, err)
+			b.versions[m.Name] = "not measured: " + m.Version + " could not be built from its Go module"
+			b.progress("%s: not measured: %v", m.Name, err) // at length: it tells where modules come from on this machine
 			b.opt.Contenders = slices.DeleteFunc(slices.Clone(b.opt.Contenders), func(name string) bool { return name == m.Name })
 			continue
 		}

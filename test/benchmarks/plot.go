@@ -9,7 +9,7 @@ import (
 
 // The plot's measures in pixels.
 const (
-	plotLeft   = 290 // of titles
+	plotLeft   = 320 // of titles
 	plotWidth  = 520 // of the longest bar
 	plotRight  = 70  // of figures
 	plotTop    = 78

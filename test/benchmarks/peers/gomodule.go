@@ -18,9 +18,6 @@ const mostFailures = 4
 type GoModule struct {
 	// Name is the program's, Path that of its module and Package that of its main package below.
 	Name, Path, Package, Version string
-	// Missing are modules that its go.mod takes from a directory that the published module has not: the path of each, and
-	// the source of its one file.
-	Missing map[string]string
 }
 
 // Find returns the program, built once into the user's cache.
@@ -54,34 +51,12 @@ func (m GoModule) build(ctx context.Context, dir, into string) error {
 	if err := json.Unmarshal(out, &source); err != nil {
 		return err
 	}
-	return m.buildFrom(ctx, source.Dir, dir, into)
+	return m.buildFrom(ctx, source.Dir, into)
 }
 
-// buildFrom builds the module whose source lies in a directory that nothing may be written to, and writes to dir instead.
-func (m GoModule) buildFrom(ctx context.Context, source, dir, into string) error {
-	for _, name := range []string{"go.mod", "go.sum"} {
-		data, err := os.ReadFile(filepath.Join(source, name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			return err
-		}
-	}
-	for path, text := range m.Missing {
-		stand := filepath.Join(dir, "missing", filepath.FromSlash(path))
-		if err := errors.Join(
-			os.MkdirAll(stand, 0o700),
-			os.WriteFile(filepath.Join(stand, "go.mod"), []byte("module "+path+"\n\ngo 1.23\n"), 0o600),
-			os.WriteFile(filepath.Join(stand, filepath.Base(path)+".go"), []byte(text), 0o600),
-		); err != nil {
-			return err
-		}
-		if _, err := goCommand(ctx, dir, "mod", "edit", "-replace="+path+"="+stand); err != nil {
-			return err
-		}
-	}
-	_, err := goCommand(ctx, source, "build", "-modfile="+filepath.Join(dir, "go.mod"), "-trimpath", "-o", into, "./"+m.Package)
+// buildFrom builds the module whose source lies in a directory that nothing may be written to.
+func (m GoModule) buildFrom(ctx context.Context, source, into string) error {
+	_, err := goCommand(ctx, source, "build", "-mod=readonly", "-trimpath", "-o", into, "./"+m.Package)
 	return err
 }
 

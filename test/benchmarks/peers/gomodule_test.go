@@ -30,7 +30,7 @@ func TestBuiltModulesAreTakenFromTheCache(t *testing.T) {
 	}
 }
 
-// TestModulesAreBuiltWithWhatTheyReplace serves a module as a proxy of the file system does, with a replacement that is not in it.
+// TestModulesAreBuiltWithWhatTheyReplace has a module whose go.mod replaces another one, which go install refuses.
 func TestModulesAreBuiltWithWhatTheyReplace(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
@@ -46,12 +46,11 @@ func TestModulesAreBuiltWithWhatTheyReplace(t *testing.T) {
 	write("go.mod", "module example.com/proxy\n\ngo 1.23\n\nrequire example.com/ext v0.0.0\n\nreplace example.com/ext => ./ext\n")
 	write("go.sum", "")
 	write("cmd/proxy/main.go", "package main\n\nimport \"example.com/ext\"\n\nfunc main() { println(ext.Name) }\n")
-	m := GoModule{
-		Name: "proxy", Path: "example.com/proxy", Package: "cmd/proxy", Version: "v1.2.3",
-		Missing: map[string]string{"example.com/ext": "package ext\n\nconst Name = \"stands in\"\n"},
-	}
+	write("ext/go.mod", "module example.com/ext\n\ngo 1.23\n")
+	write("ext/ext.go", "package ext\n\nconst Name = \"stands in\"\n")
+	m := GoModule{Name: "proxy", Path: "example.com/proxy", Package: "cmd/proxy", Version: "v1.2.3"}
 	into := filepath.Join(t.TempDir(), "proxy")
-	if err := m.buildFrom(t.Context(), dir, t.TempDir(), into); err != nil {
+	if err := m.buildFrom(t.Context(), dir, into); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := (Program{Path: into}).FirstLine(t.Context()); err != nil || got != "stands in" {
