@@ -147,6 +147,7 @@ func TestMakeRunNamesThePortsThatAreTaken(t *testing.T) {
 	defer cancel()
 	// The demo upstream is the one that takes the port.
 	const script = `ip link set lo up
+: >"$1"
 "$0" demo --listen 127.0.0.1:6189 2>"$1" & demo=$!
 until grep -q ready "$1"; do sleep 0.05; done
 BINARY=$0 hack/run.sh; code=$?
