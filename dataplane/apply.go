@@ -204,18 +204,26 @@ func (d *DataPlane) accept(l *openListener) {
 	if l.streams != nil {
 		l.Silent()
 	}
+	if l.streams == nil && terminator == nil && d.loops != nil {
+		l.Before(func(nc *net.TCPConn, ended func()) bool {
+			if l.proxied.Load() != nil {
+				return false
+			}
+			sock, err := d.loops.Next().Adopt(nc)
+			if err != nil {
+				return false
+			}
+			facts := d.admit(nc, slot)
+			server.Start(sock, facts, func() {
+				d.leave(&facts)
+				ended()
+			})
+			return true
+		})
+	}
 	go l.Serve(func(nc *net.TCPConn) {
-		d.metrics.OpenConnections.Inc()
-		d.metrics.Connections.Inc()
-		defer d.metrics.OpenConnections.Dec()
-		facts := exchange.Conn{Listener: slot, Seat: new(exchange.Seat)}
-		defer facts.Seat.Leave()
-		if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-			facts.Remote = remote.AddrPort()
-		}
-		if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-			facts.Local = local.AddrPort()
-		}
+		facts := d.admit(nc, slot)
+		defer d.leave(&facts)
 		if !d.unwrap(nc, l, &facts) {
 			return
 		}
@@ -227,6 +235,26 @@ func (d *DataPlane) accept(l *openListener) {
 			server.Serve(conn, facts)
 		}
 	}, func() { d.metrics.RejectConnection(exchange.Overload) }, d.metrics.AcceptErrors.Inc)
+}
+
+// admit counts a connection, and says what is known of it.
+func (d *DataPlane) admit(nc *net.TCPConn, slot int) exchange.Conn {
+	d.metrics.OpenConnections.Inc()
+	d.metrics.Connections.Inc()
+	facts := exchange.Conn{Listener: slot, Seat: new(exchange.Seat)}
+	if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
+		facts.Remote = remote.AddrPort()
+	}
+	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+		facts.Local = local.AddrPort()
+	}
+	return facts
+}
+
+// leave takes back what admit has counted.
+func (d *DataPlane) leave(facts *exchange.Conn) {
+	d.metrics.OpenConnections.Dec()
+	facts.Seat.Leave()
 }
 
 // retire stops accepting and lets the connections end.

@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/expiry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/fetcher"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/health"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
@@ -62,6 +65,7 @@ type DataPlane struct {
 	access   *accesslog.Log
 	tracer   *trace.Tracer
 	sweeper  *wire.Sweeper
+	loops    *loop.Group // nil: each connection has a goroutine
 	proxy    *proxy.Proxy
 	clusters *upstream.Clusters
 	groups   *group.Groups
@@ -78,7 +82,7 @@ type DataPlane struct {
 	open     map[listenerKey]*openListener
 	leaving  map[*openListener]struct{}
 	certs    listener.Certificates
-	expiries *expiries
+	expiries *expiry.Watch
 	slots    []bool // the slots of the route table that are taken
 	filters  map[string]*liveFilter
 	table    *router.Table
@@ -123,9 +127,14 @@ func New(o Options) *DataPlane {
 		trips = make(chan trip, maxEjected)
 		watch.tripped = trips
 	}
+	var err error
+	if d.loops, err = loop.NewGroup(runtime.GOMAXPROCS(0)); err != nil {
+		d.log.Error(err, "each connection gets a goroutine of its own, which takes more memory and time")
+	}
 	d.clusters = upstream.New(upstream.Options{
-		Zone: o.Zone,
-		Log:  o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
+		Loops: d.loops.Len(),
+		Zone:  o.Zone,
+		Log:   o.Log.WithName("upstream"), Observer: watch, Sweeper: d.sweeper, Permit: o.Permit,
 	})
 	d.groups = group.New(d.clusters)
 	d.checker = health.New()
@@ -137,9 +146,12 @@ func New(o Options) *DataPlane {
 	d.stop = stop
 	d.calls, d.hangUp = context.WithCancel(context.Background())
 	d.running.Go(func() { d.sweeper.Run(ctx) })
+	if d.loops != nil {
+		d.running.Go(func() { d.loops.Run(ctx) })
+	}
 	d.running.Go(func() { d.clusters.Run(ctx) })
-	d.expiries = newExpiries(o.Log)
-	d.running.Go(func() { d.expiries.run(ctx) })
+	d.expiries = expiry.New(o.Log)
+	d.running.Go(func() { d.expiries.Run(ctx) })
 	if o.OnEjected != nil {
 		d.running.Go(func() { report(ctx, waiting, o.OnEjected) })
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/expiry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
@@ -24,7 +25,7 @@ func (d *DataPlane) secure(
 	s *snapshot.Snapshot, open map[listenerKey]*openListener, table *router.Table, tables map[*snapshot.Listener]*tcp.Table,
 ) {
 	var ends []telemetry.Certificate
-	var watched []expiry
+	var watched []expiry.Expiry
 	for _, l := range s.Listeners {
 		if !l.TLS {
 			continue
@@ -32,7 +33,7 @@ func (d *DataPlane) secure(
 		if t := tables[l]; t != nil {
 			for name, p := range d.secureStreams(l, open[keyOf(l)], t, s.Limits.HeaderTimeout) {
 				ends = append(ends, endsOf(name.Namespace, name.Name, p)...)
-				watched = append(watched, expiriesOf(name.Namespace, name.Name, p)...)
+				watched = append(watched, expiry.Of(name.Namespace, name.Name, p)...)
 			}
 			continue
 		}
@@ -43,7 +44,7 @@ func (d *DataPlane) secure(
 			byService[service] = p
 			policies = append(policies, p)
 			ends = append(ends, endsOf(service.Namespace, service.Name, p)...)
-			watched = append(watched, expiriesOf(service.Namespace, service.Name, p)...)
+			watched = append(watched, expiry.Of(service.Namespace, service.Name, p)...)
 		}
 		live := open[keyOf(l)]
 		slot := live.slot
@@ -56,7 +57,7 @@ func (d *DataPlane) secure(
 	}
 	d.certs.Settle()
 	d.metrics.SetCertificates(ends)
-	d.expiries.follow(append(watched, upstreamExpiries(s.Clusters)...))
+	d.expiries.Follow(append(watched, expiry.OfClusters(s.Clusters)...))
 }
 
 // endsOf lists when the certificates of a service end. Of several with one name the one counts that ends first.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http2"
 )
 
@@ -39,6 +40,11 @@ func (s *servers) Serve(nc net.Conn, facts exchange.Conn) {
 		return
 	}
 	s.http1.Serve(nc, facts)
+}
+
+// Start has a Loop serve a connection that speaks HTTP without TLS, and calls ended when it is over.
+func (s *servers) Start(sock *loop.Socket, facts exchange.Conn, ended func()) {
+	s.http1.Start(sock, facts, ended)
 }
 
 // Drain lets every connection end.

@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"io"
-	"net"
 	"time"
 )
 
@@ -28,8 +27,6 @@ type Tunnel interface {
 	io.ReadWriteCloser
 	// Buffered returns what arrived behind the response's head. It is read first, once.
 	Buffered() []byte
-	// Conn is the connection itself, where the kernel can move its bytes (splice); nil elsewhere.
-	Conn() *net.TCPConn
 	CloseWrite() error
 	SetDeadline(t time.Time) error
 }

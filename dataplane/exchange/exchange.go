@@ -111,6 +111,14 @@ type Downstream interface {
 	Respond(x *Exchange) error
 }
 
+// Leave says that what serves the exchange may wait from now on, until the exchange is over, for something other than the
+// connections that it goes over. An engine that serves several exchanges on one goroutine moves this one to another.
+func (x *Exchange) Leave() {
+	if engine, ok := x.Downstream.(interface{ Leave() }); ok {
+		engine.Leave()
+	}
+}
+
 // A Stream is the upstream side of a response. Release says that the exchange is over: nothing of the response is read
 // any more, its memory is free, and the connection goes back to its endpoint if it can be used again.
 type Stream interface {

@@ -7,12 +7,14 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
@@ -25,18 +27,22 @@ var (
 // probeDelay is how long a connection must be silent until it is looked at once more; see step.
 const probeDelay = 100 * time.Millisecond
 
-// A conn is one client connection, served by one goroutine.
+// A conn is one client connection, served by one goroutine, or by one coroutine at a time.
 type conn struct {
 	srv     *Server
 	nc      net.Conn
-	tcp     *net.TCPConn    // nil over TLS
+	tcp     wire.TCP        // nil over TLS
+	sock    *loop.Socket    // tcp, while a Loop serves the connection; else nil
+	ended   func()          // is called when the connection has ended
 	carrier *wire.Carrier   // the connection below TLS; nil where there is none
 	raw     syscall.RawConn // of either
+	moving  sync.Mutex      // for who changes nc, and for who uses it meanwhile
 	facts   exchange.Conn
 	timer   wire.Timer
 
 	w        *work // nil while there is nothing to do
 	fd       int   // the descriptor of plain TCP while step runs, else -1
+	reads    int   // in one turn of a Loop
 	body     requestBody
 	patience patience       // with the client, while a response is written
 	started  exchange.Nanos // when the head that is being read began; 0 between requests
@@ -67,7 +73,7 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 	c.timer.Owner = c
 	c.body.c = c
 	switch nc := nc.(type) {
-	case *net.TCPConn:
+	case wire.TCP:
 		c.tcp = nc
 		c.raw, _ = nc.SyscallConn() // its error is of a nil connection
 	case Secured:
@@ -78,12 +84,15 @@ func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
 	return c
 }
 
-// serve runs the connection to its end.
-func (c *conn) serve() {
-	options := c.srv.options.Load()
+// begin waits for the first request.
+func (c *conn) begin() {
 	c.idle.Store(true)
 	c.silent = exchange.Now()
-	c.timer.Set(c.silent + exchange.Nanos(options.HeaderTimeout))
+	c.timer.Set(c.silent + exchange.Nanos(c.srv.options.Load().HeaderTimeout))
+}
+
+// serve runs the connection to its end.
+func (c *conn) serve() {
 	step := c.step // one closure a connection, not one a call
 	for !c.closing {
 		if c.outside {
@@ -146,7 +155,14 @@ func (c *conn) step(fd uintptr) bool {
 		if leave {
 			return true
 		}
-		if n < len(room) && !first && c.tcp != nil && c.started == 0 {
+		if c.sock != nil {
+			if c.reads++; c.reads >= turnReads {
+				c.park()
+				c.sock.Again()
+				return false
+			}
+		}
+		if n < len(room) && c.tcp != nil && c.started == 0 && !c.mayHaveEnded(first) {
 			c.park()
 			return false
 		}
@@ -221,7 +237,7 @@ func (c *conn) serveOne() {
 	x.Conn, x.Downstream = &c.facts, c
 	x.Record.Start = c.started
 	c.timer.Set(0)
-	c.first, c.probed, c.responded, c.continued = false, false, false, false
+	c.first, c.probed, c.responded, c.continued = false, c.sock != nil, false, false
 	w.start += c.headSize
 	hasBody := x.Request.ContentLength != 0 // what a filter puts in its place may have none
 	if hasBody {
@@ -305,6 +321,8 @@ func (c *conn) park() {
 	case c.first: // the time for the first head runs already
 	case !c.probed:
 		c.timer.Set(c.silent + exchange.Nanos(min(probeDelay, options.IdleTimeout)))
+	case c.sock != nil:
+		c.timer.Set(c.silent + exchange.Nanos(options.IdleTimeout))
 	default:
 		c.timer.Set(exchange.Now() + exchange.Nanos(options.IdleTimeout))
 	}
@@ -367,13 +385,17 @@ func (c *conn) overlooked(now exchange.Nanos) bool {
 }
 
 // Wake implements wire.Sleeper.
-func (c *conn) Wake() { _ = c.nc.SetDeadline(time.Unix(1, 0)) }
+func (c *conn) Wake() {
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	_ = c.nc.SetDeadline(time.Unix(1, 0))
+}
 
 // drain is told when to end in silence.
 func (c *conn) drain(at exchange.Nanos) {
 	c.drainAt.Store(int64(at))
 	if c.idle.Load() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		c.Wake()
 	}
 }
 

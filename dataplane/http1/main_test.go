@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
@@ -141,6 +142,7 @@ type rig struct {
 	h   *handler
 	srv *Server
 
+	loops   *loop.Group
 	serving sync.WaitGroup
 }
 
@@ -161,19 +163,42 @@ func newRig(t testing.TB, o ServerOptions) *rig {
 	}()
 	h := &handler{waiting: make(chan *exchange.Exchange, 8), release: make(chan struct{}), errs: make(chan error, 1)}
 	r := &rig{t: t, h: h, srv: NewServer(h, sweeper, o, logr.Discard())}
+	var err error
+	if r.loops, err = loop.NewGroup(1); err != nil {
+		t.Fatal(err)
+	}
+	looped := make(chan struct{})
+	go func() {
+		defer close(looped)
+		r.loops.Run(ctx)
+	}()
 	t.Cleanup(func() {
 		r.srv.Close()
 		r.serving.Wait()
 		cancel()
 		<-swept
+		<-looped
 	})
 	return r
 }
 
-// dial opens a connection that is served.
+// dial opens a connection that is served: by a goroutine, with TLS or without, or by a Loop.
 func (r *rig) dial(how string) net.Conn {
 	r.t.Helper()
 	near, far := pair(r.t)
+	if how == "loop" {
+		sock, err := r.loops.Next().Adopt(far.(*net.TCPConn))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.serving.Add(1)
+		r.srv.Start(sock, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")}, r.serving.Done)
+		r.t.Cleanup(func() { _ = near.Close() })
+		if err := near.SetDeadline(time.Now().Add(testPatience)); err != nil {
+			r.t.Fatal(err)
+		}
+		return near
+	}
 	if how == "tls" {
 		far = tls.Server(wire.NewCarrier(far.(*net.TCPConn)), &tls.Config{Certificates: []tls.Certificate{certificate(r.t)}})
 	}

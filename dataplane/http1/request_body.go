@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -213,7 +212,7 @@ func (b *requestBody) Renew() {
 }
 
 // Plain implements wire.Spliceable.
-func (b *requestBody) Plain() (*net.TCPConn, int64) {
+func (b *requestBody) Plain() (wire.TCP, int64) {
 	if b.chunked || b.c.tcp == nil || len(b.Buffered()) > 0 {
 		return nil, 0
 	}

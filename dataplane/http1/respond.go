@@ -28,6 +28,10 @@ func (c *conn) Interim(x *exchange.Exchange, status int, h *exchange.Header) err
 	if h != nil {
 		r.Header = *h
 	}
+	if c.sock != nil {
+		c.patience = patience{}
+		return c.write(codec.AppendResponseHead(nil, &r, codec.NoBody))
+	}
 	// A deadline of its own: the timer may be that of an upload, which reads meanwhile.
 	c.brief.Store(true)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(c.srv.options.Load().IdleTimeout))

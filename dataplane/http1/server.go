@@ -10,6 +10,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
@@ -22,7 +23,7 @@ type ServerOptions struct {
 	MinBodyRate   int           // bytes a second, on average, that a client must send or take once HeaderTimeout has passed; 0: any
 }
 
-// A Server serves HTTP/1.1 client connections (RFC 9112), a goroutine each.
+// A Server serves HTTP/1.1 client connections (RFC 9112): each on a goroutine, or on a Loop with others.
 type Server struct {
 	handler exchange.Handler
 	sweeper *wire.Sweeper
@@ -62,6 +63,23 @@ type Secured interface {
 // filled in by the caller.
 func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	c := newConn(s, nc, facts)
+	s.open(c)
+	c.serve()
+	s.end(c)
+}
+
+// Start has a Loop serve a connection to its end, and calls ended then. Requests for which that does not do (those with a
+// body, or that become a tunnel) move the connection to a goroutine of its own, where it stays.
+func (s *Server) Start(sock *loop.Socket, facts exchange.Conn, ended func()) {
+	c := newConn(s, sock, facts)
+	c.sock, c.ended, c.probed = sock, ended, true
+	s.open(c)
+	sock.Start(c.ready)
+}
+
+// open begins to watch a connection.
+func (s *Server) open(c *conn) {
+	c.begin()
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	if s.closed {
@@ -71,7 +89,10 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	}
 	s.mu.Unlock()
 	s.sweeper.Add(&c.timer)
-	c.serve()
+}
+
+// end forgets a connection, and closes it, or gives it to who goes on with it.
+func (s *Server) end(c *conn) {
 	s.sweeper.Remove(&c.timer)
 	if c.preface == nil {
 		c.close()
@@ -81,9 +102,12 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 	s.mu.Unlock()
 	if c.preface != nil {
 		if !c.aborted.Load() {
-			_ = nc.SetDeadline(time.Time{}) // of a wake-up that came late
+			_ = c.nc.SetDeadline(time.Time{}) // of a wake-up that came late
 		}
-		s.preface(nc, facts, c.preface)
+		s.preface(c.nc, c.facts, c.preface)
+	}
+	if c.ended != nil {
+		c.ended()
 	}
 }
 

@@ -50,7 +50,7 @@ func TestExchanges(t *testing.T) {
 		{"large head and chunked body", "POST /echo HTTP/1.1\r\nHost: a\r\nX: " + big[:40000] + "\r\nTransfer-Encoding: chunked\r\n\r\n5000\r\n" + big[:0x5000] + "\r\n0\r\n\r\nGET /2" + get, []want{{200, big[:0x5000], false, nil}, {200, "/2", false, nil}}, false},
 	}
 	for _, tt := range tests {
-		for _, how := range []string{"tcp", "tls"} {
+		for _, how := range []string{"tcp", "tls", "loop"} {
 			t.Run(tt.name+"/"+how, func(t *testing.T) {
 				r := newRig(t, ServerOptions{})
 				nc := r.dial(how)
@@ -131,7 +131,7 @@ func TestTimeouts(t *testing.T) {
 		{"half a body", ServerOptions{IdleTimeout: short}, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhell", 0, 400},
 	}
 	for _, tt := range tests {
-		for _, how := range []string{"tcp", "tls"} {
+		for _, how := range []string{"tcp", "tls", "loop"} {
 			t.Run(tt.name+"/"+how, func(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, tt.options)
@@ -200,7 +200,7 @@ func TestEndWithAPartOfAHead(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	for _, how := range []string{"tcp", "tls"} {
+	for _, how := range []string{"tcp", "tls", "loop"} {
 		t.Run(how, func(t *testing.T) {
 			r := newRig(t, ServerOptions{})
 			fresh, idle, busy := r.dial(how), r.dial(how), r.dial(how)
@@ -305,7 +305,7 @@ func TestLingeringClose(t *testing.T) {
 // TestLingeringCloseOfAnUpload: a client that sends much more than is dropped is held up, and not reset before it has read
 // the answer. Clients that learn of the reset in writing tell of that instead of the answer.
 func TestLingeringCloseOfAnUpload(t *testing.T) {
-	for _, how := range []string{"tcp", "tls"} {
+	for _, how := range []string{"tcp", "tls", "loop"} {
 		t.Run(how, func(t *testing.T) {
 			r := newRig(t, ServerOptions{})
 			nc := r.dial(how)

@@ -8,7 +8,7 @@ import (
 // TestTornLooksTorn: a body that only the end of the connection delimits must not end in order where it breaks off. Over TLS
 // too, for many readers take an end that nobody announced inside TLS for one that was.
 func TestTornLooksTorn(t *testing.T) {
-	for _, how := range []string{"tcp", "tls"} {
+	for _, how := range []string{"tcp", "tls", "loop"} {
 		t.Run(how, func(t *testing.T) {
 			nc := newRig(t, ServerOptions{}).dial(how)
 			if _, err := io.WriteString(nc, "GET /torn HTTP/1.0\r\n\r\n"); err != nil {

@@ -23,6 +23,7 @@ type Listener struct {
 	log     logr.Logger
 	done    chan struct{} // closed when Serve has returned
 	handle  func(nc *net.TCPConn)
+	adopt   func(nc *net.TCPConn, ended func()) bool
 	refuse  func() // is told of each connection above the limit
 	failed  func() // is told of each attempt to accept that failed
 	serving atomic.Bool
@@ -42,6 +43,10 @@ func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Li
 
 // Silent says that clients speak no HTTP: those above the limit are told nothing.
 func (l *Listener) Silent() { l.silent.Store(true) }
+
+// Before has each connection given to adopt first, on the goroutine that accepts: where that returns true it serves the
+// connection, and calls ended when it is over. It is called before Serve.
+func (l *Listener) Before(adopt func(nc *net.TCPConn, ended func()) bool) { l.adopt = adopt }
 
 // Address is the address as it was configured.
 func (l *Listener) Address() string { return l.address }
@@ -145,10 +150,18 @@ func (l *Listener) take(nc *net.TCPConn) {
 		l.gate.turnAway(nc)
 		return
 	}
-	l.conns.Go(func() {
-		defer l.gate.leave()
+	l.conns.Add(1)
+	ended := func() {
+		l.gate.leave()
+		l.conns.Done()
+	}
+	if l.adopt != nil && l.adopt(nc, ended) {
+		return
+	}
+	go func() {
+		defer ended()
 		l.handle(nc)
-	})
+	}()
 }
 
 // lastAccepts is for how long a closing listener still accepts.

@@ -23,7 +23,7 @@ func (p *Proxy) forward(x *exchange.Exchange, route *router.Route, choice *group
 		x.Answer(503, exchange.NoEndpoints)
 		return
 	}
-	choice.Patience = patience(&s.Timeouts)
+	choice.Patience, choice.Exchange = patience(&s.Timeouts), x
 	route.Group.Choose(x, choice)
 	endpoint, reason := route.Group.Pick(choice)
 	if endpoint == nil {

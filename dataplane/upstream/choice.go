@@ -15,6 +15,8 @@ type Choice struct {
 	Patience   time.Duration // for how long Choose may wait for such a place
 	RetryAfter time.Duration // where Choose said CircuitOpen: after which it is worth while to ask again
 
+	Exchange *exchange.Exchange // that waits; nil where nobody need be told
+
 	Hash uint64 // of the key for consistent hashing; 0: the exchange has none
 
 	tried balance.Tried
@@ -53,6 +55,9 @@ func (c *Cluster) Enter(w *Choice, patience time.Duration) bool {
 	now := exchange.Now()
 	if w == nil {
 		return !c.breaker.Refuses(now)
+	}
+	if w.Exchange != nil && patience > 0 && c.breaker.Full() {
+		w.Exchange.Leave()
 	}
 	pass, wait, ok := c.breaker.Enter(now, patience)
 	if !ok {

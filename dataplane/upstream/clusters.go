@@ -29,6 +29,7 @@ type Options struct {
 	Observer Observer      // nil: nobody
 	Limits   codec.Limits  // of response heads
 	Sweeper  *wire.Sweeper // closes what is overdue; its owner runs it
+	Loops    int           // how many serve clients, each with connections of its own
 	Zone     string        // where the proxy runs, for clusters that prefer endpoints of its own; empty: nobody knows
 
 	MaxIdle    int           // idle connections per endpoint; 0: 1024
@@ -86,6 +87,9 @@ func (cs *Clusters) sweep() {
 	for _, c := range cs.All() {
 		for _, m := range c.set.Load().members {
 			m.endpoint.idle.sweep(round, age)
+			for i := range m.endpoint.looped {
+				m.endpoint.looped[i].sweep(round, age)
+			}
 			m.endpoint.streams.Sweep(age)
 		}
 	}

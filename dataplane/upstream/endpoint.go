@@ -19,6 +19,7 @@ type Endpoint struct {
 	addr    netip.AddrPort
 	cluster *Cluster
 	idle    pool
+	looped  []pool           // of each Loop
 	streams multiplexed.Pool // of connections over HTTP/2
 
 	inFlight  balance.Load
@@ -47,7 +48,11 @@ type lastError struct {
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 	e := &Endpoint{addr: addr, cluster: c, key: balance.KeyOf(addr)}
 	e.inFlight.Join(&c.balancing.Running)
-	e.idle.most, e.idle.done = c.owner.options.MaxIdle, e.done
+	e.keep(&e.idle)
+	e.looped = make([]pool, c.owner.options.Loops)
+	for i := range e.looped {
+		e.keep(&e.looped[i])
+	}
 	e.prepareStreams()
 	return e
 }

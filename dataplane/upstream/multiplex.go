@@ -62,11 +62,17 @@ func (e *Endpoint) probeStream(ctx context.Context, nc net.Conn, x *exchange.Exc
 // renewConns lets no connection that was opened before take a new request.
 func (e *Endpoint) renewConns() {
 	e.idle.renew()
+	for i := range e.looped {
+		e.looped[i].renew()
+	}
 	e.streams.Renew()
 }
 
 // closeConns ends the connections that nothing runs on now, and the others when their exchange is over.
 func (e *Endpoint) closeConns() {
 	e.idle.close()
+	for i := range e.looped {
+		e.looped[i].close()
+	}
 	e.streams.Close()
 }

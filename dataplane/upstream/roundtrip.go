@@ -9,6 +9,7 @@ import (
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/client"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
 
@@ -31,18 +32,23 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 	e.inFlight.Add(1)
 	x.Record.Upstream, x.Record.Connect = e.addr, 0
 	if way := e.cluster.way.Load(); way.HTTP2() {
+		x.Leave()
 		if err := e.stream(x, t, way); !errors.Is(err, errOtherWay) {
 			return err
 		}
 		e.inFlight.Add(1)
 	}
 	try := client.Try{Deadline: t.Deadline, Idle: t.Idle}
-	mark := e.idle.mark.Load() // before the way: a connection of an older one is never kept
+	sock, idle := e.poolFor(x)
+	mark := idle.mark.Load() // before the way: a connection of an older one is never kept
 	way := e.cluster.way.Load()
 	for way.Shared() {
-		conn := e.idle.get()
+		conn := idle.get()
 		if conn == nil {
 			break
+		}
+		if own, ok := conn.Net().(*loop.Socket); ok {
+			own.Follow(sock)
 		}
 		err := conn.RoundTrip(x, try) // it ends with done, also where it fails
 		if err == nil {
@@ -59,13 +65,18 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		x.ResetResponse()
 		break
 	}
+	x.Leave()
 	nc, err := e.opener().OpenFor(x, way, e.addr, t.Connect, t.Deadline)
+	fits := sock == nil
+	if err == nil && sock != nil {
+		nc, fits, err = adopt(sock, nc)
+	}
 	if err != nil {
 		e.inFlight.Add(-1)
 		return err
 	}
-	done := e.idle.done
-	if !way.Shared() {
+	done := idle.done
+	if !way.Shared() || !fits {
 		done = e.last
 	}
 	err = e.newConn(nc, mark, done).RoundTrip(x, try)
@@ -73,6 +84,38 @@ func (e *Endpoint) RoundTrip(x *exchange.Exchange, t Try) error {
 		return &exchange.Failure{Reason: exchange.UpstreamReset, Err: err}
 	}
 	return err
+}
+
+// poolFor returns the idle connections that an exchange may use, and the client's connection where a Loop serves both.
+func (e *Endpoint) poolFor(x *exchange.Exchange) (sock *loop.Socket, idle *pool) {
+	if engine, ok := x.Downstream.(interface{ Socket() *loop.Socket }); ok {
+		sock = engine.Socket()
+	}
+	switch {
+	case sock == nil:
+		return nil, &e.idle
+	case x.Request.Body != nil || e.cluster.way.Load().Secure(): // an upload has a goroutine, and so has TLS
+		x.Leave()
+		return nil, &e.idle
+	}
+	return sock, &e.looped[sock.Loop().Index]
+}
+
+// adopt has the Loop of a client's connection serve a fresh one, too. fits is false where that cannot be: TLS was turned on a
+// moment ago.
+func adopt(client *loop.Socket, nc net.Conn) (own net.Conn, fits bool, err error) {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		return nc, false, nil
+	}
+	sock, err := client.Loop().Adopt(tcp)
+	if err != nil {
+		_ = nc.Close()
+		return nil, false, &exchange.Failure{Reason: exchange.ConnectFailed, Err: err}
+	}
+	sock.Follow(client)
+	sock.Start(nil)
+	return sock, true, nil
 }
 
 // sendable reports whether a request that failed on a connection that was used again may be sent once more.
@@ -83,11 +126,29 @@ func sendable(x *exchange.Exchange, err error) bool {
 }
 
 // done takes a connection back when its exchange is over.
-func (e *Endpoint) done(conn *client.Conn, reusable bool) {
+func (e *Endpoint) done(conn *client.Conn, reusable bool) { e.takeBack(&e.idle, conn, reusable) }
+
+// takeBack keeps a connection for the next request, or closes it.
+func (e *Endpoint) takeBack(idle *pool, conn *client.Conn, reusable bool) {
 	e.inFlight.Add(-1)
-	if !reusable || !e.idle.put(conn, e.cluster.owner.round.Load()) {
+	if !reusable || !idle.put(conn, e.cluster.owner.round.Load()) {
 		conn.Close()
 	}
+}
+
+// keep makes a pool one of e's.
+func (e *Endpoint) keep(idle *pool) {
+	idle.most = e.cluster.owner.options.MaxIdle
+	idle.done = func(conn *client.Conn, reusable bool) { e.takeBack(idle, conn, reusable) }
+}
+
+// idleConns is how many connections wait for their next request.
+func (e *Endpoint) idleConns() int {
+	n := e.idle.size()
+	for i := range e.looped {
+		n += e.looped[i].size()
+	}
+	return n
 }
 
 // last closes a connection when its only exchange is over.

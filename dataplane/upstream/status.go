@@ -78,7 +78,7 @@ func (c *Cluster) Status() ClusterStatus {
 			Addr: e.addr, Weight: m.weight, Serving: m.weight > 0 && e.available(), Healthy: !e.unhealthy,
 			Failures: e.failures, LastCheck: e.checkedAt, Errors: int(e.errors.Load()),
 			Ejections: e.ejection.count, EjectedUntil: e.ejection.until,
-			InFlight: e.inFlight.Load(), Idle: e.idle.size(), Requests: e.requests.Load(),
+			InFlight: e.inFlight.Load(), Idle: e.idleConns(), Requests: e.requests.Load(),
 			Latency: e.took.Latency(),
 		}
 		if last := e.lastError.Load(); last != nil {

@@ -15,7 +15,7 @@ import (
 var onTheWall = map[string]string{
 	"dataplane/admin/describe.go":             "shows it",
 	"dataplane/admin/status.go":               "shows it",
-	"dataplane/expiry.go":                     "the end of certificates is a date",
+	"dataplane/expiry/expiry.go":              "the end of certificates is a date",
 	"dataplane/filter/jwt/filter.go":          "the claims of tokens are dates",
 	"dataplane/filter/signing/signing.go":     "a signature says when it was made",
 	"dataplane/http1/wire/sweeper.go":         "the Date of responses",

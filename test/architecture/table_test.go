@@ -157,12 +157,16 @@ var table = map[string]row{
 	},
 	"dataplane/snapshot": {imports: []string{"dataplane/filter"}},
 	"dataplane/http1": {
-		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/wire"},
+		imports:   []string{"dataplane/exchange", "dataplane/http1/codec", "dataplane/http1/loop", "dataplane/http1/wire"},
 		libraries: []string{logr},
 	},
 	"dataplane/http1/codec": {imports: []string{"dataplane/exchange"}},
 	"dataplane/http1/wire": {
 		imports:   []string{"dataplane/exchange", "dataplane/http1/codec"},
+		libraries: []string{sysUnix},
+	},
+	"dataplane/http1/loop": {
+		imports:   []string{"dataplane/exchange", "dataplane/http1/wire"},
 		libraries: []string{sysUnix},
 	},
 	"dataplane/http1/client": {
@@ -205,8 +209,8 @@ var table = map[string]row{
 	},
 	"dataplane/upstream": {
 		imports: []string{
-			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/wire",
-			"dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/balance",
+			"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/client", "dataplane/http1/codec", "dataplane/http1/loop",
+			"dataplane/http1/wire", "dataplane/http2/client", "dataplane/telemetry", "dataplane/upstream/balance",
 			"dataplane/upstream/breaker", "dataplane/upstream/dial",
 		},
 		libraries: []string{logr, sysUnix},
@@ -227,6 +231,10 @@ var table = map[string]row{
 	"dataplane/upstream/dial": {
 		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
 		libraries: []string{"github.com/pires/go-proxyproto"},
+	},
+	"dataplane/expiry": {
+		imports:   []string{"dataplane/listener", "dataplane/snapshot", "dataplane/telemetry"},
+		libraries: []string{logr},
 	},
 	"dataplane/health": {
 		imports:   []string{"dataplane/upstream", "dataplane/exchange", "dataplane/telemetry"},

@@ -108,7 +108,9 @@ func expect(t *testing.T, r *harness.Response, status int, body string) {
 func TestConnectionsAreKeptOnBothSides(t *testing.T) {
 	t.Parallel()
 	origin := harness.StartRawOrigin(t, harness.Answer(ok))
-	s := front(t, origin.Addr, "", "")
+	// One processor: each has connections of its own.
+	p := harness.Start(t, siteConfig(origin.Addr, "", ""), harness.Options{Env: []string{"WORKER_THREADS=1"}})
+	s := site{p, p.Addr(t, "web")}
 	c := s.dial(t)
 	for range 3 {
 		r := c.Do(t, request("GET", "/"))

@@ -87,6 +87,7 @@ func (f *basic) Request(x *exchange.Exchange) filter.Verdict {
 		if !readable {
 			return filter.Challenge(x, 401, exchange.CredentialsInvalid, f.challenge)
 		}
+		x.Leave()
 		switch f.judge.hash(of, given, password, x.ClientIP) {
 		case unknown:
 			return filter.Unavailable(x)

@@ -48,6 +48,7 @@ func (f *forward) Request(x *exchange.Exchange) filter.Verdict {
 	if f.send == nil {
 		return filter.Unavailable(x)
 	}
+	x.Leave()
 	q, _ := f.questions.Get().(*exchange.Exchange)
 	if q == nil {
 		q = &exchange.Exchange{}

@@ -57,7 +57,7 @@ func (f *tokens) Request(x *exchange.Exchange) filter.Verdict {
 		o = nil
 	}
 	if o == nil {
-		if o, refused = f.check(text, cookie, now); refused != nil {
+		if o, refused = f.check(text, cookie, now, x.Leave); refused != nil {
 			return refused.answer(x)
 		}
 		o.of = of
@@ -115,8 +115,8 @@ func (f *tokens) find(h *exchange.Header) (text []byte, cookie string, refused *
 	return nil, "", &refusal{status: 401, reason: exchange.JWTMissing}
 }
 
-// check finds out whether a token is to be believed, and what it says.
-func (f *tokens) check(text []byte, cookie string, now int64) (*outcome, *refusal) {
+// check finds out whether a token is to be believed, and what it says. leave is called before it waits.
+func (f *tokens) check(text []byte, cookie string, now int64, leave func()) (*outcome, *refusal) {
 	t, problem := parse(text)
 	if problem != "" {
 		return nil, invalid(problem)
@@ -134,7 +134,7 @@ func (f *tokens) check(text []byte, cookie string, now int64) (*outcome, *refusa
 	}
 	leeway := int64(p.Leeway / time.Second)
 	old := now >= expires+leeway
-	k, refused := p.believe(&t, old)
+	k, refused := p.believe(&t, old, leave)
 	switch {
 	case refused != nil:
 		return nil, refused
@@ -167,10 +167,13 @@ func (f *tokens) check(text []byte, cookie string, now int64) (*outcome, *refusa
 
 // believe finds the key that has signed the token. One that is not known may be new: the provider is asked, unless the
 // token is too old to matter.
-func (p *provider) believe(t *token, old bool) (*key, *refusal) {
+//
+// leave is called before it waits.
+func (p *provider) believe(t *token, old bool, leave func()) (*key, *refusal) {
 	unavailable := &refusal{status: 503, reason: exchange.AuthUnavailable}
 	set := p.source.current()
 	if set == nil {
+		leave()
 		p.source.await()
 		if set = p.source.current(); set == nil {
 			return nil, unavailable
@@ -183,6 +186,7 @@ func (p *provider) believe(t *token, old bool) (*key, *refusal) {
 	if named || old {
 		return nil, invalid("the signature of the token is not valid")
 	}
+	leave()
 	sure := p.source.renew(func(set *keySet) bool {
 		named, _ := t.candidates(set)
 		return named

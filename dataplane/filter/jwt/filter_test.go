@@ -508,7 +508,7 @@ func BenchmarkFreshToken(b *testing.B) {
 			f, _ := start(b, inline(setOf(k)), nil)
 			token := []byte(k.token(b, nil))
 			for b.Loop() {
-				if _, refused := f.check(token, "", time.Now().Unix()); refused != nil {
+				if _, refused := f.check(token, "", time.Now().Unix(), func() {}); refused != nil {
 					b.Fatal(refused.description)
 				}
 			}

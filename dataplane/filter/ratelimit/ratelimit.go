@@ -140,6 +140,7 @@ func (f *limit) pace() (interval, tolerance int64) {
 
 // ask asks the store. counted is false where it has no answer.
 func (f *limit) ask(x *exchange.Exchange) (allowed bool, remaining int, next time.Duration, counted bool) {
+	x.Leave()
 	interval := max(1, f.period/time.Duration(f.requests))
 	allowed, remaining, retry, reset, err := f.shared.Take(context.Background(), f.key(x), f.burst, interval)
 	switch {

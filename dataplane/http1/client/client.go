@@ -54,7 +54,8 @@ type Try struct {
 // A Conn is a connection to an endpoint that speaks HTTP/1.1. It carries one exchange at a time.
 type Conn struct {
 	nc      net.Conn
-	tcp     *net.TCPConn
+	tcp     wire.TCP     // nil over TLS
+	watched wire.Watched // tcp, where it is that; else nil
 	raw     syscall.RawConn
 	step    func(fd uintptr) bool
 	options Options
@@ -115,6 +116,9 @@ func (c *Conn) Close() {
 	}
 	_ = c.nc.Close()
 }
+
+// Net is the connection to the endpoint.
+func (c *Conn) Net() net.Conn { return c.nc }
 
 // Mark is what Options said.
 func (c *Conn) Mark() uint32 { return c.options.Mark }
@@ -236,7 +240,7 @@ var stalePlaceholder = &Error{Err: ErrStale}
 // read at once, for its arrival may have been announced before anybody waited; it is an early response.
 func (c *Conn) advance(fd uintptr) bool {
 	if c.phase == phaseSend {
-		unasked := wire.Stale(fd)
+		unasked := c.suspect() && wire.Stale(fd)
 		if c.used && unasked {
 			c.err = stalePlaceholder
 			return true
@@ -280,6 +284,13 @@ func (c *Conn) advance(fd uintptr) bool {
 			return true
 		}
 	}
+}
+
+// suspect reports whether it must be asked whether something came unasked. It need not where a Loop would have been told,
+// except that what arrived in the last moment may not have come to its ears: what could not be tried again is worth the
+// system call.
+func (c *Conn) suspect() bool {
+	return !c.used || c.watched == nil || !c.watched.Quiet() || !c.x.Request.Method.Idempotent()
 }
 
 // advanceSlowly is advance for connections that are not plain TCP.

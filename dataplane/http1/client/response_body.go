@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"time"
 
@@ -185,7 +184,7 @@ func (b *responseBody) Failed(err error) error {
 }
 
 // Plain implements wire.Spliceable.
-func (b *responseBody) Plain() (*net.TCPConn, int64) {
+func (b *responseBody) Plain() (wire.TCP, int64) {
 	if b.framing != codec.LengthBody || b.c.tcp == nil || b.start != b.end {
 		return nil, 0
 	}

@@ -20,7 +20,8 @@ type secured interface {
 func (c *Conn) attach(nc net.Conn) {
 	c.step = c.advance
 	switch nc := nc.(type) {
-	case *net.TCPConn:
+	case wire.TCP:
+		c.watched, _ = nc.(wire.Watched)
 		if raw, err := nc.SyscallConn(); err == nil {
 			c.tcp, c.raw = nc, raw
 		}

@@ -3,14 +3,31 @@ package wire
 import (
 	"errors"
 	"net"
+	"syscall"
 )
+
+// A TCP is a connection without anything around it, whose bytes the kernel can move: a *net.TCPConn, or a socket of
+// package loop.
+type TCP interface {
+	net.Conn
+	syscall.Conn
+	SetLinger(seconds int) error
+	CloseWrite() error
+}
+
+// Watched is a TCP of which somebody is told when something arrives.
+type Watched interface {
+	TCP
+	// Quiet reports that nothing has arrived since it was last read. It may be wrong the other way round.
+	Quiet() bool
+}
 
 // A Spliceable is a body of known length that arrives on plain TCP, so that the kernel can move it. It is the side of a
 // splice that is read from.
 type Spliceable interface {
 	Side
 	// Plain returns the connection and the bytes that are still to come on it, or nil where it cannot be spliced now.
-	Plain() (*net.TCPConn, int64)
+	Plain() (TCP, int64)
 	// Failed notes that reading failed, and returns the error to pass on.
 	Failed(err error) error
 }

@@ -3,7 +3,6 @@ package wire
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -61,7 +60,7 @@ type Side interface {
 
 // Splice moves n bytes from src to dst without copying them through this process. readSide tells which side an error
 // came from. An EOF of src before n bytes is io.ErrUnexpectedEOF.
-func Splice(dst, src *net.TCPConn, n int64, to, from Side) (readSide bool, err error) {
+func Splice(dst, src TCP, n int64, to, from Side) (readSide bool, err error) {
 	return SpliceAfter(nil, dst, src, n, to, from)
 }
 
@@ -70,7 +69,7 @@ func Splice(dst, src *net.TCPConn, n int64, to, from Side) (readSide bool, err e
 //
 // What of the body is there already is taken into the pipe before the head is sent, so that the kernel can be told that
 // more follows: one segment and one wake-up of the receiver less. The head does not wait for a body that is not there.
-func SpliceAfter(head []byte, dst, src *net.TCPConn, n int64, to, from Side) (readSide bool, err error) {
+func SpliceAfter(head []byte, dst, src TCP, n int64, to, from Side) (readSide bool, err error) {
 	reader, err := src.SyscallConn()
 	if err != nil {
 		return true, err

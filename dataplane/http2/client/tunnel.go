@@ -127,6 +127,3 @@ func (t *tunnel) Close() error { return t.SetDeadline(time.Unix(1, 0)) }
 
 // Buffered implements exchange.Tunnel.
 func (t *tunnel) Buffered() []byte { return nil }
-
-// Conn implements exchange.Tunnel: the connection is not the tunnel's alone.
-func (t *tunnel) Conn() *net.TCPConn { return nil }

@@ -18,6 +18,12 @@ func (b *Breaker) take(s *Settings) bool {
 	}
 }
 
+// Full reports whether who enters now is likely to wait for a place.
+func (b *Breaker) Full() bool {
+	s := b.settings.Load()
+	return s != nil && s.MaxRunning > 0 && (b.waiting.Load() > 0 || b.running.Load() >= int64(s.MaxRunning))
+}
+
 // queueUp waits for a place, behind those that wait already.
 func (b *Breaker) queueUp(s *Settings, patience time.Duration) bool {
 	b.mu.Lock()

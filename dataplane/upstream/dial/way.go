@@ -118,6 +118,9 @@ func sameTLS(a, b *snapshot.UpstreamTLS) bool {
 // HTTP2 reports whether the endpoints speak HTTP/2.
 func (w *Way) HTTP2() bool { return w.protocol == snapshot.HTTP2 }
 
+// Secure reports whether the endpoints speak TLS.
+func (w *Way) Secure() bool { return w.config != nil }
+
 // Shared reports whether a connection may serve one client after another. One with a PROXY header is its client's alone.
 func (w *Way) Shared() bool { return w.proxy == 0 }
 

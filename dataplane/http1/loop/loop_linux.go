@@ -1,0 +1,323 @@
+package loop
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+)
+
+const (
+	// batch is how many events are asked for at a time.
+	batch = 256
+	// turn is how long a Loop that always has something to do goes on until other goroutines of its processor get one.
+	turn = exchange.Nanos(500 * time.Microsecond)
+	// spare is how many coroutines are kept for later. One has a stack of its own, of about 8 KiB.
+	spare = 256
+)
+
+// What a Socket is ready for, and what is waited for.
+const (
+	readable = 1 << iota
+	writable
+	hungUp // the peer has closed its side, or all of the connection
+)
+
+// A Loop serves Sockets. Everything that has no lock, and is not atomic, belongs to the goroutine that runs it.
+type Loop struct {
+	Index int // among those of its Group
+
+	epoll, bell int
+	file        *os.File        // of epoll, for Go's own poller: the Loop waits there while it has nothing to do
+	wait        syscall.RawConn // of file
+	look        func(fd uintptr) bool
+
+	events  [batch]unix.EpollEvent
+	queue   []*Socket // those that may have become ready; queue[:head] were looked at
+	head    int
+	later   []*Socket // those that come up again when others have had their turn
+	sockets []*Socket // by what their events carry; 0 is the bell's
+	vacant  []int32   // unused places among them
+	idle    []*task
+	turns   uint64
+	since   exchange.Nanos // when others had their turn last
+	waited  bool           // now, that is
+
+	running atomic.Uint64 // which turn of a coroutine runs, for depose; 0: none
+
+	mu     sync.Mutex
+	posts  []post
+	asleep bool
+	closed bool
+	done   chan struct{}
+	aside  sync.WaitGroup // coroutines that have left
+}
+
+// A post is a message to the goroutine of a Loop.
+type post struct {
+	kind   postKind
+	socket *Socket
+	task   *task
+}
+
+type postKind uint8
+
+const (
+	postAdd    postKind = iota // socket is new
+	postKick                   // socket's deadline has passed
+	postRemove                 // socket was closed
+	postSettle                 // task has yielded, elsewhere
+)
+
+func newLoop() (*Loop, error) {
+	l := &Loop{sockets: make([]*Socket, 1), done: make(chan struct{})}
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if l.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		_ = unix.Close(l.epoll)
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.bell, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET})
+	if err == nil {
+		err = unix.SetNonblock(l.epoll, true) // or os.NewFile would not take it to Go's poller
+	}
+	if err == nil {
+		l.file = os.NewFile(uintptr(l.epoll), "epoll")
+		l.wait, err = l.file.SyscallConn()
+	}
+	if err != nil {
+		_ = unix.Close(l.epoll)
+		_ = unix.Close(l.bell)
+		return nil, fmt.Errorf("epoll: %w", err)
+	}
+	l.look = l.poll
+	return l, nil
+}
+
+// run serves until close, or until depose has put another goroutine in its place.
+func (l *Loop) run() {
+	for {
+		for l.head < len(l.queue) {
+			s := l.queue[l.head]
+			l.queue[l.head] = nil
+			l.head++
+			if deposed := l.dispatch(s); deposed {
+				return
+			}
+		}
+		l.queue, l.later, l.head = l.later, l.queue[:0], 0
+		if l.takePosts() {
+			break
+		}
+		if err := l.wait.Read(l.look); err != nil {
+			break // the file was closed
+		}
+	}
+	for _, t := range l.idle {
+		t.stop()
+	}
+	l.idle = nil
+	close(l.done)
+}
+
+// poll asks for events. It is called by Go's poller, which waits for the epoll instance to have some where poll returns
+// false.
+func (l *Loop) poll(uintptr) bool {
+	now := exchange.Now()
+	if l.waited {
+		l.waited, l.since = false, now
+	}
+	if now-l.since > turn {
+		// Go's scheduler looks for what other goroutines wait for when it has no other one to run. So the Loop waits,
+		// too, for a bell that it rings itself.
+		l.waited = true
+		l.ring()
+		return false
+	}
+	n := l.epollWait()
+	if n == 0 && len(l.queue)+len(l.later) > 0 {
+		return true
+	}
+	if n == 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.asleep = len(l.posts) == 0
+		l.waited = l.asleep
+		return !l.asleep
+	}
+	// All of them are marked before the first is served: an endpoint that has closed its connection is known to have
+	// done so when a request that came in the same moment looks for one.
+	for i := range l.events[:n] {
+		e := &l.events[i]
+		s := l.sockets[e.Fd]
+		if s == nil {
+			continue // the bell
+		}
+		ready := uint32(0)
+		if e.Events&(unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			ready |= readable
+		}
+		if e.Events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			ready |= writable
+		}
+		if e.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			ready |= hungUp
+		}
+		s.ready.Or(ready)
+		l.queue = append(l.queue, s)
+	}
+	return true
+}
+
+// epollWait asks without waiting, so Go's scheduler is not told of the call.
+func (l *Loop) epollWait() int {
+	for {
+		// unsafe: the kernel writes into events, which lives as long as the Loop does.
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&l.events[0])), batch, 0, 0, 0)
+		if errno == 0 {
+			return int(n)
+		}
+		if errno != unix.EINTR {
+			return 0
+		}
+	}
+}
+
+// dispatch serves a Socket that may have become ready. It reports whether this goroutine was deposed meanwhile.
+func (l *Loop) dispatch(s *Socket) (deposed bool) {
+	ready := s.ready.Load()
+	overdue := s.overdue.Load()
+	switch {
+	case s.waiter != nil:
+		if ready&s.wants == 0 && !overdue {
+			return false
+		}
+		t := s.waiter
+		s.waiter = nil
+		s.ready.And(^s.wants)
+		return l.resume(t)
+	case s.serve != nil && s.task == nil && !s.closed.Load() && (ready&readable != 0 || overdue):
+		s.ready.And(^uint32(readable))
+		t := l.coroutine()
+		t.client, s.task = s, t
+		return l.resume(t)
+	}
+	return false
+}
+
+// takePosts does what others have asked for. It reports whether the Loop ends.
+func (l *Loop) takePosts() (ends bool) {
+	l.mu.Lock()
+	posts := l.posts
+	l.posts, l.asleep = nil, false
+	ends = l.closed // nothing comes any more
+	l.mu.Unlock()
+	for _, p := range posts {
+		switch p.kind {
+		case postAdd:
+			l.add(p.socket)
+		case postKick:
+			l.queue = append(l.queue, p.socket)
+		case postRemove:
+			l.remove(p.socket)
+		case postSettle:
+			l.settle(p.task)
+		}
+	}
+	return ends
+}
+
+// post sends a message, and wakes the Loop up for it.
+func (l *Loop) post(p post) {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		if p.kind == postRemove && p.socket.fd >= 0 {
+			_ = unix.Close(p.socket.fd)
+		}
+		return
+	}
+	l.posts = append(l.posts, p)
+	wake := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if wake {
+		l.ring()
+	}
+}
+
+func (l *Loop) ring() {
+	one := [8]byte{1}
+	_, _ = unix.Write(l.bell, one[:])
+}
+
+// add begins to watch a Socket. The kernel says at once what it is ready for.
+func (l *Loop) add(s *Socket) {
+	if s.closed.Load() {
+		return // remove follows
+	}
+	if n := len(l.vacant); n > 0 {
+		s.place = l.vacant[n-1]
+		l.vacant = l.vacant[:n-1]
+		l.sockets[s.place] = s
+	} else {
+		s.place = int32(len(l.sockets))
+		l.sockets = append(l.sockets, s)
+	}
+	err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: s.place,
+	})
+	if err != nil { // out of memory: whoever serves it finds out by an error
+		s.closed.Store(true)
+		s.overdue.Store(true)
+		l.queue = append(l.queue, s)
+	}
+}
+
+// remove forgets a Socket that was closed, and closes what is its own.
+func (l *Loop) remove(s *Socket) {
+	if s.place > 0 {
+		l.sockets[s.place] = nil
+		l.vacant = append(l.vacant, s.place)
+		s.place = 0
+	}
+	if s.fd >= 0 {
+		_ = unix.Close(s.fd)
+		s.fd = -1
+	}
+	if s.waiter != nil {
+		s.overdue.Store(true)
+		l.queue = append(l.queue, s)
+	}
+}
+
+// close ends the Loop, whose Sockets are closed by then.
+func (l *Loop) close() {
+	l.aside.Wait()
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.ring()
+	<-l.done
+	_ = l.file.Close()
+	_ = unix.Close(l.bell)
+}
+
+// depose puts another goroutine in the place of one that has been in a turn of a coroutine since the last look: it waits for
+// something that the Loop knows nothing of, or computes. seen is what the last look returned.
+func (l *Loop) depose(seen uint64) uint64 {
+	now := l.running.Load()
+	if now != 0 && now == seen && l.running.CompareAndSwap(now, 0) {
+		go l.run()
+	}
+	return now
+}

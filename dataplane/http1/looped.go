@@ -1,0 +1,89 @@
+package http1
+
+import (
+	"net"
+	"os"
+	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
+)
+
+// turnReads is how often a connection that always has more to read is read until others of its Loop have their turn.
+const turnReads = 16
+
+// ready is called by a Loop when the connection may have something to read, or was woken.
+func (c *conn) ready() {
+	c.reads = 0
+	for !c.closing {
+		if c.sock.Overdue() {
+			if !c.woken(os.ErrDeadlineExceeded) {
+				break
+			}
+			continue
+		}
+		if !c.step(uintptr(c.sock.FD())) {
+			return
+		}
+		if c.outside {
+			c.move()
+			return
+		}
+	}
+	if c.preface != nil || c.linger && !c.torn {
+		c.move()
+		return
+	}
+	c.done()
+}
+
+// done ends a connection.
+func (c *conn) done() {
+	if c.w != nil {
+		putWork(c.w)
+		c.w = nil
+	}
+	c.srv.end(c)
+}
+
+// move goes on with the connection on a goroutine of its own.
+func (c *conn) move() {
+	tcp, err := c.sock.Detach()
+	if err != nil {
+		c.srv.log.Error(err, "a connection is closed, because it cannot be moved to a goroutine", "client", c.facts.Remote.String())
+		c.done()
+		return
+	}
+	c.moving.Lock()
+	overdue := c.sock.Overdue()
+	c.nc, c.tcp, c.sock = tcp, tcp, nil
+	c.raw, _ = tcp.SyscallConn() // its error is of a nil connection
+	c.moving.Unlock()
+	if overdue { // whoever woke it did so on the way
+		_ = tcp.SetDeadline(time.Unix(1, 0))
+	}
+	go func() {
+		c.serve()
+		c.srv.end(c)
+	}()
+}
+
+// mayHaveEnded reports whether an end of stream may have come with what was read, of which no other notice is given. A
+// Loop is told of it; of the first request on a goroutine see step.
+func (c *conn) mayHaveEnded(first bool) bool {
+	if c.sock == nil {
+		return first
+	}
+	return c.sock.HungUp()
+}
+
+// Socket is the client's connection where a Loop serves it, else nil.
+func (c *conn) Socket() *loop.Socket { return c.sock }
+
+// Leave is called through exchange.Exchange.Leave.
+func (c *conn) Leave() {
+	if c.sock != nil {
+		c.sock.Leave()
+	}
+}
+
+var _ net.Conn = (*loop.Socket)(nil)
