@@ -32,7 +32,8 @@ func TestLogQueueDoesNotWait(t *testing.T) {
 	for range written {
 		put(t, q, line)
 	}
-	if n := int(lost.Value()); n < written/2 || n >= written {
+	// As much as the queue holds may be under way, taken out of it whole, and as much again waits.
+	if n := int(lost.Value()); n < written-2*maxQueued/1024 || n >= written {
 		t.Errorf("%d of %d lines are lost", n, written)
 	}
 	dropped := lost.Value()
