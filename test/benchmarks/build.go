@@ -93,14 +93,14 @@ func (b *Bench) buildGoPeers(ctx context.Context) error {
 		if m.Name == Caddy {
 			p.file, p.args = "caddy.json", func(path string, _ configs.Settings) []string { return []string{"run", "--config", path} }
 		} else {
-			p.file, p.args = "traefik.yaml", traefikArgs
+			p.file, p.args = "traefik-routes.yaml", traefikArgs
 		}
 		b.goPeers[m.Name] = p
 	}
 	return nil
 }
 
-// traefikArgs are its static configuration; the file is the one that it watches.
+// traefikArgs are its static configuration; the file holds its routes. One called traefik.yaml it would read as the former.
 func traefikArgs(path string, set configs.Settings) []string {
 	return []string{
 		"--entrypoints.bench.address=" + set.Listen, "--providers.file.filename=" + path, "--providers.file.watch=false", "--log.level=ERROR",

@@ -7,7 +7,7 @@ import (
 	"text/template"
 )
 
-//go:embed nginx.conf haproxy.cfg caddy.json traefik.yaml ours.yaml
+//go:embed nginx.conf haproxy.cfg caddy.json traefik-routes.yaml ours.yaml
 var files embed.FS
 
 // Settings fill in the configuration of a contender.

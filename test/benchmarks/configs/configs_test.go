@@ -30,7 +30,7 @@ func TestConfigurations(t *testing.T) {
 		{"caddy.json", Settings{Listen: "127.0.0.1:1", Origin: "127.0.0.1:2"}, []string{`"127.0.0.1:1"`, `"dial": "127.0.0.1:2"`}, []string{"filename"}},
 		{"nginx.conf", Settings{Upload: true}, []string{"proxy_request_buffering off;", "client_max_body_size 0;"}, nil},
 		{"nginx.conf", Settings{}, nil, []string{"proxy_request_buffering"}},
-		{"traefik.yaml", Settings{Origin: "127.0.0.1:2"}, []string{"[{url: 'http://127.0.0.1:2'}]", "maxIdleConnsPerHost: 512"}, nil},
+		{"traefik-routes.yaml", Settings{Origin: "127.0.0.1:2"}, []string{"[{url: 'http://127.0.0.1:2'}]", "maxIdleConnsPerHost: 512"}, nil},
 		{"caddy.json", Settings{AccessLog: "/l"}, []string{`"filename": "/l"`}, nil},
 		{
 			"ours.yaml",
