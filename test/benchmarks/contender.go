@@ -174,8 +174,11 @@ func (b *Bench) startProgram(ctx context.Context, c *contender, set configs.Sett
 		}
 	}
 	ready := peers.Dials(set.Listen)
-	if strings.HasPrefix(c.name, Ours) {
+	switch {
+	case strings.HasPrefix(c.name, Ours):
 		ready = peers.Answers("http://" + set.Admin + "/readyz")
+	case c.name == Traefik: // it listens before it has its routes
+		ready = peers.Answers("http://" + set.Listen + origin.Tiny)
 	}
 	process, err := peers.Start(ctx, peers.Spec{
 		Program: p.program, Args: p.args(path, set), Dir: dir, Env: p.env, CPUs: b.cpus[len(b.cpus)-max(1, p.cpus):], Ready: ready,
