@@ -351,7 +351,7 @@ func TestBinaryUpgradeFails(t *testing.T) {
 		s := newSuccession(t)
 		old := s.start(t, yaml, "PINGORA_UPGRADE_TIMEOUT=1s")
 		precious := filepath.Join(filepath.Dir(s.socket), "precious")
-		for _, make := range []func() error{
+		for _, place := range []func() error{
 			func() error { return os.WriteFile(s.socket, []byte("x"), 0o600) },
 			func() error {
 				if err := os.Rename(s.socket, precious); err != nil {

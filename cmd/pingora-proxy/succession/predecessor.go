@@ -69,7 +69,7 @@ func (b *Predecessor) await(o *Options, hello handover.Hello, signals <-chan os.
 		case s := <-signals:
 			if err := ends(s); err != nil {
 				cancel()
-				_ = <-received // it says no more than the signal
+				<-received // it says no more than the signal
 				return err
 			}
 		}
