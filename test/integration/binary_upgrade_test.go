@@ -360,7 +360,7 @@ func TestBinaryUpgradeFails(t *testing.T) {
 				return os.Symlink(precious, s.socket)
 			},
 		} {
-			if err := make(); err != nil {
+			if err := place(); err != nil {
 				t.Fatal(err)
 			}
 			next := s.next(t, old)
