@@ -69,7 +69,9 @@ func (b *Predecessor) await(o *Options, hello handover.Hello, signals <-chan os.
 		case s := <-signals:
 			if err := ends(s); err != nil {
 				cancel()
-				<-received // it says no more than the signal
+				if late := <-received; late != nil {
+					log.V(1).Info("the hand-over was given up", "error", late.Error())
+				}
 				return err
 			}
 		}
