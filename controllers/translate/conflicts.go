@@ -95,7 +95,8 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *claims
 			}
 		}
 	}
-	for _, h := range slices.Sorted(maps.Keys(wanted)) {
+	names := slices.Sorted(maps.Keys(wanted)) // who is refused is told the same each time, and by each replica
+	for _, h := range names {
 		if by, owner, taken := hosts.Taken(h, s.Namespace); taken {
 			t.problem(Problem{
 				Service: i, Field: wanted[h], Reason: v1alpha1.ReasonHostNotOwned,
@@ -104,7 +105,7 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *claims
 			return false
 		}
 	}
-	for h := range wanted {
+	for _, h := range names {
 		hosts.Claim(h, s.Namespace)
 	}
 	return true
