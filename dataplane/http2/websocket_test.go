@@ -15,8 +15,7 @@ type endpoint struct {
 	early string
 }
 
-func (e *endpoint) Buffered() []byte   { return []byte(e.early) }
-func (e *endpoint) Conn() *net.TCPConn { return e.TCPConn }
+func (e *endpoint) Buffered() []byte { return []byte(e.early) }
 
 // tunneled opens a WebSocket, and returns the far end of the endpoint's connection.
 func (r *rig) tunneled(p *peer, path string) *net.TCPConn {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type near struct {
 	*net.TCPConn
 	interrupted chan struct{}
+	once        *sync.Once // both directions may interrupt it
 }
 
 func (n *near) wait(by exchange.Nanos) {
@@ -44,19 +46,14 @@ func (n *near) Write(p []byte, _ exchange.Nanos) (int, error) {
 }
 func (n *near) Flush() {}
 func (n *near) Interrupt() {
-	select {
-	case <-n.interrupted:
-	default:
-		close(n.interrupted)
-	}
+	n.once.Do(func() { close(n.interrupted) })
 	_ = n.SetDeadline(time.Unix(1, 0))
 }
 func (n *near) Gone() bool { return false }
 
 type far struct{ *net.TCPConn }
 
-func (far) Buffered() []byte   { return []byte("early ") }
-func (far) Conn() *net.TCPConn { return nil }
+func (far) Buffered() []byte { return []byte("early ") }
 
 func pair(t *testing.T) (a, b *net.TCPConn) {
 	t.Helper()
@@ -89,7 +86,7 @@ func open(t *testing.T, idle time.Duration) (client, endpoint *net.TCPConn, ende
 	endpoint, f := pair(t)
 	ended = make(chan result, 1)
 	go func() {
-		in, out, err := Run(&near{n, make(chan struct{})}, far{f}, idle)
+		in, out, err := Run(&near{n, make(chan struct{}), new(sync.Once)}, far{f}, idle)
 		ended <- result{in, out, err}
 	}()
 	return client, endpoint, ended
