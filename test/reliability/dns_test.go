@@ -48,7 +48,7 @@ var dns = scenario{
 			loaded.Snapshot.AccessLog.Path = "off"
 			metrics := telemetry.NewMetrics("test")
 			plane := dataplane.New(dataplane.Options{Log: logr.Discard(), Metrics: metrics, Resolver: resolver.Options{
-				Servers: []netip.AddrPort{server.Addr}, Timeout: 200 * time.Millisecond, Attempts: 1,
+				Servers: []netip.AddrPort{server.Addr}, Timeout: time.Second, Attempts: 1,
 			}})
 			t.Cleanup(plane.Close)
 			if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
