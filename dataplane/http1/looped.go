@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"net"
 	"os"
 	"time"
 
@@ -85,5 +84,3 @@ func (c *conn) Leave() {
 		c.sock.Leave()
 	}
 }
-
-var _ net.Conn = (*loop.Socket)(nil)

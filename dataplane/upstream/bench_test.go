@@ -16,14 +16,14 @@ func onPipe(t testing.TB, e *Endpoint) {
 	near, far := net.Pipe()
 	t.Cleanup(func() { _ = far.Close() })
 	e.inFlight.Add(1)
-	e.done(client.New(near, client.Options{Sweeper: e.cluster.owner.options.Sweeper, Done: e.done}), true)
+	e.idle.done(client.New(near, client.Options{Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done}), true)
 }
 
 // take does what a request does to endpoint and pool around its round trip.
 func take(e *Endpoint) {
 	e.requests.Add(1)
 	e.inFlight.Add(1)
-	e.done(e.idle.get(), true)
+	e.idle.done(e.idle.get(), true)
 	e.Report(200, nil)
 }
 

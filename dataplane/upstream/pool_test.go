@@ -23,8 +23,8 @@ func idleConns(t testing.TB, e *Endpoint, o *origin, n int) []net.Conn {
 		}
 		far[i] = <-o.conns
 		e.inFlight.Add(1)
-		e.done(client.New(nc, client.Options{
-			Sweeper: e.cluster.owner.options.Sweeper, Done: e.done,
+		e.idle.done(client.New(nc, client.Options{
+			Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done,
 		}), true)
 	}
 	return far
@@ -165,7 +165,7 @@ func TestRemovedEndpointClosesItsConnections(t *testing.T) {
 	e.inFlight.Add(1)
 	cs.SetEndpoints("c", nil)
 	closed(t, far[0])
-	e.done(late, true) // it comes back after the endpoint was removed
+	e.idle.done(late, true) // it comes back after the endpoint was removed
 	closed(t, far[1])
 	if n := e.InFlight(); n != 0 {
 		t.Errorf("%d in flight", n)

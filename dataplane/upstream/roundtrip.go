@@ -125,10 +125,7 @@ func sendable(x *exchange.Exchange, err error) bool {
 		(!failure.Sent || x.Request.Method.Idempotent())
 }
 
-// done takes a connection back when its exchange is over.
-func (e *Endpoint) done(conn *client.Conn, reusable bool) { e.takeBack(&e.idle, conn, reusable) }
-
-// takeBack keeps a connection for the next request, or closes it.
+// takeBack keeps a connection whose exchange is over for the next request, or closes it.
 func (e *Endpoint) takeBack(idle *pool, conn *client.Conn, reusable bool) {
 	e.inFlight.Add(-1)
 	if !reusable || !idle.put(conn, e.cluster.owner.round.Load()) {

@@ -33,9 +33,6 @@ type Socket struct {
 	wants  uint32
 }
 
-// NewSocket makes a Socket of a connected socket, which is non-blocking and the Socket's own from now on. Start begins to serve it.
-func (l *Loop) NewSocket(fd int) *Socket { return &Socket{loop: l, fd: fd} }
-
 // Adopt makes a Socket of a connection, which must not be used any more. Start begins to serve it.
 func (l *Loop) Adopt(tcp *net.TCPConn) (*Socket, error) {
 	raw, err := tcp.SyscallConn()
