@@ -1,75 +1,25 @@
 package integration_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 	"github.com/pingora-proxy/pingora-proxy/test/matrix"
 )
 
 const redisPassword = "canary-of-redis" // gitleaks:allow
 
-// A redisServer is a real one.
-type redisServer struct {
-	address string
-	cmd     *exec.Cmd
-}
-
-func startRedis(t *testing.T) *redisServer {
+func startRedis(t *testing.T) *faulty.Redis {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = free.Close()
-	r := &redisServer{address: free.Addr().String()}
-	r.start(t)
-	t.Cleanup(r.kill)
+	r := faulty.NewRedis(t, redisPassword)
+	r.Start(t)
 	return r
-}
-
-func (r *redisServer) start(t *testing.T) {
-	t.Helper()
-	_, port, _ := net.SplitHostPort(r.address)
-	program, err := peers.Find(t.Context(), "redis-server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.cmd = program.Command(context.Background(), "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--requirepass", redisPassword)
-	r.cmd.Dir = t.TempDir()
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.Contains(lines.Text(), "eady to accept connections") {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return
-		}
-	}
-	t.Fatal("redis-server did not start")
-}
-
-func (r *redisServer) kill() {
-	if r.cmd != nil {
-		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait()
-		r.cmd = nil
-	}
 }
 
 // TestSharedRateLimit: the limit is counted in Redis; while that is away each replica counts for itself, and says so.
@@ -80,7 +30,7 @@ func TestSharedRateLimit(t *testing.T) {
 		if err := os.WriteFile(password, []byte(redisPassword+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c.Globals = fmt.Sprintf("rate_limit_store: {redis_url: 'redis://%s/1', password_ref: {file: '%s'}, timeout_ms: 1000}", redis.address, password)
+		c.Globals = fmt.Sprintf("rate_limit_store: {redis_url: 'redis://%s/1', password_ref: {file: '%s'}, timeout_ms: 1000}", redis.Address, password)
 		service := `
   - name: shop
     bind_address: '${host}:8080'
@@ -101,7 +51,7 @@ func TestSharedRateLimit(t *testing.T) {
 			t.Error("after a reload the limit is new")
 		}
 
-		redis.kill()
+		redis.Kill()
 		if n := served(t, c, 6, "/", "X-Key: secret-of-a-client"); n != 4 {
 			t.Errorf("without Redis %d of 6 are served, want 4", n)
 		}
@@ -110,7 +60,7 @@ func TestSharedRateLimit(t *testing.T) {
 			t.Errorf("%v requests without an answer are counted, want 6", n)
 		}
 		c.Proxy.AwaitLog(t, "Redis is away", func(l harness.Line) bool { return strings.Contains(l.Text("msg"), "store of shared limits is away") })
-		redis.start(t)
+		redis.Start(t)
 		c.Proxy.AwaitMetric(t, 1, "rate_limit_store_up")
 		c.Proxy.AwaitLog(t, "Redis is back", func(l harness.Line) bool { return strings.Contains(l.Text("msg"), "answers again") })
 		if n := served(t, c, 6, "/", "X-Key: secret-of-a-client"); n != 4 {
@@ -140,7 +90,7 @@ services:
     bind_address: '127.0.0.1:0'
     upstreams: ['%s']
     rate_limits: [{name: all, requests: 25, period_secs: 86400, scope: Shared}]
-`, redis.address, password, origin.Addr)
+`, redis.Address, password, origin.Addr)
 	proxies := []*harness.Proxy{harness.Start(t, config, harness.Options{}), harness.Start(t, config, harness.Options{})}
 	for _, p := range proxies {
 		p.AwaitMetric(t, 1, "rate_limit_store_up")

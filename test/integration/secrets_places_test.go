@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 	"github.com/pingora-proxy/pingora-proxy/test/matrix"
 )
@@ -146,7 +147,7 @@ func (a *attempt) broken() {
 }
 
 // places looks into everything that a person may look at.
-func (s *sieve) places(t *testing.T, c *matrix.Cell, client *http.Client, sink *spanSink, server *redisServer) {
+func (s *sieve) places(t *testing.T, c *matrix.Cell, client *http.Client, sink *spanSink, server *faulty.Redis) {
 	t.Helper()
 	// Whatever is written in the background is there when what came last is.
 	last := fmt.Sprintf("/%s/%d", secretsControl, len(c.Proxy.AccessLog()))
@@ -180,7 +181,7 @@ func (s *sieve) places(t *testing.T, c *matrix.Cell, client *http.Client, sink *
 		s.look(t, path, text+"\n"+secretsControl)
 	}
 
-	store := redis.NewClient(&redis.Options{Addr: server.address, Password: redisPassword, DB: 1})
+	store := redis.NewClient(&redis.Options{Addr: server.Address, Password: redisPassword, DB: 1})
 	defer store.Close()
 	keys, err := store.Keys(t.Context(), "*").Result()
 	if err != nil {

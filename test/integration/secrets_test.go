@@ -169,7 +169,7 @@ admin: {bind_address: '127.0.0.1:0', pprof: true}
 metrics: {bind_address: '127.0.0.1:0'}
 tracing: {otlp_endpoint: '%s/v1/traces', sample_percent: 100}
 rate_limit_store: {redis_url: 'redis://%s/1', password_ref: {file: '%s'}, timeout_ms: 1000}
-`, sink.URL, redis.address, stored)
+`, sink.URL, redis.Address, stored)
 
 		// Who is asked, and answers with secrets too.
 		cookie := s.make("cookie of an answer")

@@ -1,19 +1,14 @@
 package reliability
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
+	"github.com/pingora-proxy/pingora-proxy/test/faulty"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
@@ -23,24 +18,24 @@ var redisGone = scenario{
 	run: func(t *testing.T, r *run) {
 		for _, c := range []struct {
 			what       string
-			begin, end func(t *testing.T, server *redisServer)
+			begin, end func(t *testing.T, server *faulty.Redis)
 		}{
 			{
 				"is killed, and started again",
-				func(_ *testing.T, server *redisServer) { server.kill() },
-				func(t *testing.T, server *redisServer) { server.start(t) },
+				func(_ *testing.T, server *faulty.Redis) { server.Kill() },
+				func(t *testing.T, server *faulty.Redis) { server.Start(t) },
 			},
 			{
 				"hangs (SIGSTOP), and goes on",
-				func(t *testing.T, server *redisServer) { server.signal(t, syscall.SIGSTOP) },
-				func(t *testing.T, server *redisServer) { server.signal(t, syscall.SIGCONT) },
+				func(t *testing.T, server *faulty.Redis) { server.Signal(t, syscall.SIGSTOP) },
+				func(t *testing.T, server *faulty.Redis) { server.Signal(t, syscall.SIGCONT) },
 			},
 		} {
-			server := newRedis(t)
-			server.start(t)
+			server := faulty.NewRedis(t, "")
+			server.Start(t)
 			trouble{
 				what: c.what, requests: r.of(1500, 100_000), rate: r.of(400, 2000),
-				globals: fmt.Sprintf("rate_limit_store: {redis_url: 'redis://%s', timeout_ms: 200}", server.address),
+				globals: fmt.Sprintf("rate_limit_store: {redis_url: 'redis://%s', timeout_ms: 200}", server.Address),
 				service: "    rate_limits: [{name: all, requests: 1000000, period_secs: 1, scope: Shared}]\n",
 				begin: func(t *testing.T, p *harness.Proxy) {
 					p.AwaitMetric(t, 1, "rate_limit_store_up")
@@ -82,64 +77,6 @@ func paced(t *testing.T, p *harness.Proxy, requests int) (median, most time.Dura
 		took = append(took, time.Since(began))
 	}
 	return took.percentile(50), took.percentile(100)
-}
-
-// A redisServer is a real one, on an address that stays.
-type redisServer struct {
-	address string
-	command *exec.Cmd
-}
-
-func newRedis(t *testing.T) *redisServer {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // local
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = free.Close()
-	server := &redisServer{address: free.Addr().String()}
-	t.Cleanup(server.kill)
-	return server
-}
-
-func (s *redisServer) start(t *testing.T) {
-	t.Helper()
-	_, port, _ := net.SplitHostPort(s.address)
-	program, err := peers.Find(t.Context(), "redis-server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.command = program.Command(context.Background(), "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no")
-	s.command.Dir = t.TempDir()
-	out, err := s.command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.Contains(lines.Text(), "eady to accept connections") {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			return
-		}
-	}
-	t.Fatal("redis-server did not start")
-}
-
-func (s *redisServer) signal(t *testing.T, what syscall.Signal) {
-	t.Helper()
-	if err := s.command.Process.Signal(what); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (s *redisServer) kill() {
-	if s.command != nil {
-		_ = s.command.Process.Kill()
-		_ = s.command.Wait()
-		s.command = nil
-	}
 }
 
 var collectorGone = scenario{
