@@ -4,15 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/pingora-proxy/pingora-proxy/controllers/standalone"
-	"github.com/pingora-proxy/pingora-proxy/dataplane"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/resolver"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/test/faulty"
@@ -36,31 +32,14 @@ var dns = scenario{
 			ledger := harness.NewLedger(t)
 			addrs, port := onePort(t, ledger, 3)
 			server := faulty.StartNameServer(t, addrs[:2]...)
-			var upstreams []string
-			for i := range 10 {
-				upstreams = append(upstreams, fmt.Sprintf("n%d.example.test.:%s", i, port))
-			}
-			loaded, problems := standalone.LoadBytes("dns.yaml",
-				[]byte("services: [{name: web, bind_address: '127.0.0.1:0', upstreams: ['"+strings.Join(upstreams, "', '")+"']}]\n"), standalone.Options{})
-			if loaded == nil {
-				t.Fatal(problems)
-			}
-			loaded.Snapshot.AccessLog.Path = "off"
 			metrics := telemetry.NewMetrics("test")
-			plane := dataplane.New(dataplane.Options{Log: logr.Discard(), Metrics: metrics, Resolver: resolver.Options{
-				Servers: []netip.AddrPort{server.Addr}, Timeout: time.Second, Attempts: 1,
-			}})
-			t.Cleanup(plane.Close)
-			if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
-				t.Fatal(err)
-			}
+			plane := tenNames(t, port, metrics, resolver.Options{Servers: []netip.AddrPort{server.Addr}, Timeout: time.Second, Attempts: 1})
 			failing := func(want float64) {
 				t.Helper()
 				harness.Eventually(t, fmt.Sprintf("%v names fail", want), func() bool {
 					return gauge(t, metrics, "pingora_proxy_dns_names_failing") == want
 				})
 			}
-			harness.Eventually(t, "every name has its addresses", func() bool { return len(endpointsOf(plane)) == 10 })
 			before := endpointsOf(plane)
 			load := traffic.Start(t, traffic.Options{Addr: plane.Bound("127.0.0.1:0"), Workers: 8, Rate: r.of(200, 2000)})
 			load.Await(t, 100)

@@ -40,24 +40,7 @@ var names = scenario{
 			})
 		}
 		turn(0)
-		var upstreams []string
-		for i := range 10 {
-			upstreams = append(upstreams, fmt.Sprintf("n%d.example.test.:%s", i, port))
-		}
-		loaded, problems := standalone.LoadBytes("names.yaml",
-			[]byte("services: [{name: web, bind_address: '127.0.0.1:0', upstreams: ['"+strings.Join(upstreams, "', '")+"']}]\n"), standalone.Options{})
-		if loaded == nil {
-			t.Fatal(problems)
-		}
-		loaded.Snapshot.AccessLog.Path = "off"
-		plane := dataplane.New(dataplane.Options{
-			Log: logr.Discard(), Metrics: telemetry.NewMetrics("test"), Resolver: resolver.Options{Servers: []netip.AddrPort{server.Addr}},
-		})
-		t.Cleanup(plane.Close)
-		if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
-			t.Fatal(err)
-		}
-		harness.Eventually(t, "every name has its addresses", func() bool { return len(endpointsOf(plane)) == 10 })
+		plane := tenNames(t, port, telemetry.NewMetrics("test"), resolver.Options{Servers: []netip.AddrPort{server.Addr}})
 		load := traffic.Start(t, traffic.Options{Addr: plane.Bound("127.0.0.1:0"), Workers: 32, Rate: rate})
 		began, seen, changes := time.Now(), endpointsOf(plane), 0
 		for n := 1; changes < wanted; n++ {
@@ -82,6 +65,28 @@ var names = scenario{
 			t.Errorf("not every address has served: %v", tally.ByOrigin)
 		}
 	},
+}
+
+// tenNames is a data plane in this process with ten names for upstreams, n0.example.test to n9, when each has its addresses.
+func tenNames(t *testing.T, port string, metrics *telemetry.Metrics, o resolver.Options) *dataplane.DataPlane {
+	t.Helper()
+	var upstreams []string
+	for i := range 10 {
+		upstreams = append(upstreams, fmt.Sprintf("n%d.example.test.:%s", i, port))
+	}
+	loaded, problems := standalone.LoadBytes("names.yaml",
+		[]byte("services: [{name: web, bind_address: '127.0.0.1:0', upstreams: ['"+strings.Join(upstreams, "', '")+"']}]\n"), standalone.Options{})
+	if loaded == nil {
+		t.Fatal(problems)
+	}
+	loaded.Snapshot.AccessLog.Path = "off"
+	plane := dataplane.New(dataplane.Options{Log: logr.Discard(), Metrics: metrics, Resolver: o})
+	t.Cleanup(plane.Close)
+	if err := plane.Apply(t.Context(), loaded.Snapshot); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "every name has its addresses", func() bool { return len(endpointsOf(plane)) == 10 })
+	return plane
 }
 
 // endpointsOf are the endpoints of each cluster, as a text.
