@@ -61,12 +61,10 @@ func (o *Opener) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error
 	if o.Dial != nil {
 		return o.Dial(ctx, addr)
 	}
+	// Not DialTCP, which binds before it connects, whatever local address it is given: the port then is nobody else's, and all
+	// connections to all endpoints share the 28,000 that a machine has.
 	var d net.Dialer
-	nc, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, addr)
-	if err != nil {
-		return nil, err // not a nil *net.TCPConn in an interface
-	}
-	return nc, nil
+	return d.DialContext(ctx, "tcp", addr.String())
 }
 
 // OpenFor opens a connection for an exchange, within limit (0: none) and before deadline (0: none), and writes down how
