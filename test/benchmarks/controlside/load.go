@@ -59,7 +59,7 @@ func (c *client) latencies(ctx context.Context, f Fleet, rate int, do func() err
 	ctx, stop := context.WithCancel(ctx)
 	var mu sync.Mutex
 	var all []time.Duration
-	failed := 0
+	failures := map[int]int{} // by status
 	turns := make(chan time.Time, 4*rate)
 	var running sync.WaitGroup
 	for n := range 16 {
@@ -72,7 +72,7 @@ func (c *client) latencies(ctx context.Context, f Fleet, rate int, do func() err
 				status := c.get(context.WithoutCancel(ctx), f.Host(i%f.Services))
 				mu.Lock()
 				if all = append(all, time.Since(at)); status != http.StatusOK {
-					failed++
+					failures[status]++
 				}
 				mu.Unlock()
 			}
@@ -97,8 +97,8 @@ func (c *client) latencies(ctx context.Context, f Fleet, rate int, do func() err
 	err := do()
 	stop()
 	running.Wait()
-	if err == nil && failed > 0 {
-		err = fmt.Errorf("%d of %d requests failed", failed, len(all))
+	if err == nil && len(failures) > 0 {
+		err = fmt.Errorf("of %d requests failed, by status, 0 for those without an answer: %v", len(all), failures)
 	}
 	return all, err
 }
