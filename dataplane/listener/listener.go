@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/congestion"
 )
 
 // A Listener is a bound address. It accepts from Serve to Close.
@@ -21,7 +23,8 @@ type Listener struct {
 	left    atomic.Bool // Leave was called
 	gate    *Gate
 	log     logr.Logger
-	done    chan struct{} // closed when Serve has returned
+	pace    congestion.Pace // what connections to other machines get back
+	done    chan struct{}   // closed when Serve has returned
 	handle  func(nc *net.TCPConn)
 	adopt   func(nc *net.TCPConn, ended func()) bool
 	refuse  func() // is told of each connection above the limit
@@ -94,6 +97,7 @@ func (l *Listener) accept(tcp *net.TCPListener) {
 		if l.bound.Passed { // what net.ListenConfig does by itself
 			_ = nc.SetKeepAliveConfig(keepAlive)
 		}
+		l.pace.AcceptedConn(nc)
 		l.take(nc)
 	}
 	if l.isShared() {
@@ -101,6 +105,7 @@ func (l *Listener) accept(tcp *net.TCPListener) {
 	}
 	// On a busy machine the deadline may pass before this goroutine comes to accept what is queued.
 	for _, nc := range queued(tcp) {
+		l.pace.AcceptedConn(nc)
 		l.take(nc)
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/congestion"
 )
 
 // A Role is what a listening socket is for: several may be configured with one address, where its port is 0.
@@ -353,5 +355,11 @@ func (s *Sockets) Open(ctx context.Context, address string, gate *Gate, log logr
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	return &Listener{address: address, bound: bound, gate: gate, log: log, done: make(chan struct{})}, nil
+	l := &Listener{address: address, bound: bound, gate: gate, log: log, done: make(chan struct{})}
+	for _, tcp := range bound.Sockets {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			l.pace = congestion.Listening(raw)
+		}
+	}
+	return l, nil
 }

@@ -198,8 +198,9 @@ var table = map[string]row{
 		libraries: []string{"golang.org/x/net/http2"},
 	},
 	"dataplane/http2/pool": {imports: []string{"dataplane/exchange", "dataplane/http1/wire"}},
+	"dataplane/congestion": {libraries: []string{sysUnix}},
 	"dataplane/listener": {
-		imports:   []string{"dataplane/snapshot", "dataplane/telemetry"},
+		imports:   []string{"dataplane/congestion", "dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix, "github.com/pires/go-proxyproto"},
 	},
 	"dataplane/listener/handover": {imports: []string{"dataplane/listener"}, libraries: []string{logr, sysUnix}},
@@ -229,7 +230,7 @@ var table = map[string]row{
 		},
 	},
 	"dataplane/upstream/dial": {
-		imports:   []string{"dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
+		imports:   []string{"dataplane/congestion", "dataplane/snapshot", "dataplane/exchange", "dataplane/http1/wire"},
 		libraries: []string{"github.com/pires/go-proxyproto"},
 	},
 	"dataplane/expiry": {

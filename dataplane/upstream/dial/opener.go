@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/congestion"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 )
 
@@ -64,6 +65,9 @@ func (o *Opener) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error
 	// Not DialTCP, which binds before it connects, whatever local address it is given: the port then is nobody else's, and all
 	// connections to all endpoints share the 28,000 that a machine has.
 	var d net.Dialer
+	if addr.Addr().Unmap().IsLoopback() {
+		d.Control = congestion.Dialing
+	}
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 

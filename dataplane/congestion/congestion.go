@@ -1,0 +1,90 @@
+package congestion
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// unpaced is the congestion control that every kernel has and lets every process choose.
+const unpaced = "reno"
+
+// paces reports whether a congestion control sends by a timer.
+func paces(name string) bool { return strings.HasPrefix(name, "bbr") }
+
+// preset is what sockets of this network namespace have when they are made; empty where the kernel does not tell.
+func preset() string {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return of(fd)
+}
+
+func of(fd int) string {
+	name, err := unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// Pace is the congestion control that connections to other machines get back; empty: nothing was taken from them.
+type Pace string
+
+// Listening takes pacing from a listening socket, and so from the connections that it accepts: from one that is established
+// it cannot be taken any more. It leaves a congestion control alone that somebody chose for this very socket.
+func Listening(socket syscall.RawConn) Pace { return listening(socket, preset()) }
+
+func listening(socket syscall.RawConn, usual string) (p Pace) {
+	if !paces(usual) {
+		return ""
+	}
+	_ = socket.Control(func(fd uintptr) {
+		switch of(int(fd)) {
+		case unpaced: // the process that handed the socket over has done it
+			p = Pace(usual)
+		case usual:
+			if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced) == nil {
+				p = Pace(usual)
+			}
+		}
+	})
+	return p
+}
+
+// Accepted gives a connection of such a socket its pace back, unless remote is on this machine.
+func (p Pace) Accepted(fd int, remote netip.Addr) {
+	if p != "" && !remote.Unmap().IsLoopback() {
+		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, string(p))
+	}
+}
+
+// AcceptedConn is Accepted for a connection of package net.
+func (p Pace) AcceptedConn(nc *net.TCPConn) {
+	if p == "" {
+		return
+	}
+	remote, ok := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return
+	}
+	raw, err := nc.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { p.Accepted(int(fd), remote.AddrPort().Addr()) })
+}
+
+// Dialing is a net.Dialer's Control for connections to this machine: it takes their pace before they are established.
+func Dialing(_, _ string, socket syscall.RawConn) error {
+	return socket.Control(func(fd uintptr) {
+		if paces(of(int(fd))) {
+			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced)
+		}
+	})
+}
