@@ -34,34 +34,36 @@ var bombs = scenario{
 			{"uploads to an upstream that does not take them", "", "POST / HTTP/1.1\r\nHost: load\r\nContent-Length: 1000000000000\r\n\r\n", chunk, "", ""},
 			{"uploads over TLS to an upstream that does not take them", "http/1.1", "POST / HTTP/1.1\r\nHost: load\r\nContent-Length: 1000000000000\r\n\r\n", chunk, "", ""},
 		} {
-			s := besiege(t, r, "header_timeout_ms: 3000", c.service, takeNothing)
-			clients := r.of(100, 500)
-			var sent, answered, ended atomic.Int64
-			var running sync.WaitGroup
-			stop := make(chan struct{})
-			for i := range clients {
-				running.Go(func() {
-					conn, err := s.open(i, c.protocol)
-					if err != nil {
-						return
-					}
-					defer conn.Close()
-					status := bomb(conn, c.head, c.more, &sent, stop)
-					switch {
-					case status != "" && status == c.status:
-						answered.Add(1)
-					case status == "":
-						ended.Add(1)
-					}
-				})
-			}
-			time.AfterFunc(time.Duration(r.of(3, 10))*time.Second, func() { close(stop) })
-			running.Wait()
-			s.reports(t, r, c.what, fmt.Sprintf("%d clients sent %.0f MiB; %d were answered with %s, %d got no answer", clients,
-				float64(sent.Load())/(1<<20), answered.Load(), c.status, ended.Load()), 64)
-			if c.status != "" && answered.Load() == 0 {
-				t.Errorf("nobody was answered with %s", c.status)
-			}
+			r.part(t, c.what, func(t *testing.T) {
+				s := besiege(t, r, "header_timeout_ms: 3000", c.service, takeNothing)
+				clients := r.of(100, 500)
+				var sent, answered, ended atomic.Int64
+				var running sync.WaitGroup
+				stop := make(chan struct{})
+				for i := range clients {
+					running.Go(func() {
+						conn, err := s.open(i, c.protocol)
+						if err != nil {
+							return
+						}
+						defer conn.Close()
+						status := bomb(conn, c.head, c.more, &sent, stop)
+						switch {
+						case status != "" && status == c.status:
+							answered.Add(1)
+						case status == "":
+							ended.Add(1)
+						}
+					})
+				}
+				time.AfterFunc(time.Duration(r.of(3, 10))*time.Second, func() { close(stop) })
+				running.Wait()
+				s.reports(t, r, c.what, fmt.Sprintf("%d clients sent %.0f MiB; %d were answered with %s, %d got no answer", clients,
+					float64(sent.Load())/(1<<20), answered.Load(), c.status, ended.Load()), 64)
+				if c.status != "" && answered.Load() == 0 {
+					t.Errorf("nobody was answered with %s", c.status)
+				}
+			})
 		}
 	},
 }

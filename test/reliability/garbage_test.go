@@ -35,7 +35,7 @@ var garbage = scenario{
 			// An answer to HEAD has no body, and so no reason.
 			idempotent: []string{"GET", "DELETE"},
 			gets:       []string{"502 upstream_protocol"}, posts: []string{"502 upstream_protocol"},
-			rounds: r.of(2, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
+			rounds: r.of(1, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
 		}.reports(t, r, ledger)
 	},
 }

@@ -18,16 +18,18 @@ var hang = scenario{
 			patience = 4 * time.Second
 		}
 		for _, protocol := range protocols {
-			ledger := harness.NewLedger(t)
-			origins, addrs := processes(t, ledger, 3)
-			fault{
-				begin: func(t *testing.T, i int) { origins[i].Signal(t, syscall.SIGSTOP) },
-				end:   func(t *testing.T, i int) { origins[i].Signal(t, syscall.SIGCONT) },
-				addrs: addrs, protocol: protocol,
-				posts:    []string{"504 upstream_timeout"},
-				patience: patience,
-				rounds:   r.of(2, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
-			}.reports(t, r, ledger)
+			r.part(t, protocol, func(t *testing.T) {
+				ledger := harness.NewLedger(t)
+				origins, addrs := processes(t, ledger, 3)
+				fault{
+					begin: func(t *testing.T, i int) { origins[i].Signal(t, syscall.SIGSTOP) },
+					end:   func(t *testing.T, i int) { origins[i].Signal(t, syscall.SIGCONT) },
+					addrs: addrs, protocol: protocol,
+					posts:    []string{"504 upstream_timeout"},
+					patience: patience,
+					rounds:   r.of(1, 20), requests: r.of(20, 150), rate: r.of(150, 2000),
+				}.reports(t, r, ledger)
+			})
 		}
 	},
 }

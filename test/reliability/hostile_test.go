@@ -39,8 +39,7 @@ services:
   - name: web
     bind_address: '127.0.0.3:0'
     upstreams: ['%s']
-    timeouts: {connect_ms: 10000}
-    health_check: {type: Disabled} # hostile clients fill this machine, too
+    health_check: {type: HTTP, path: /check, timeout_ms: 800, frequency_secs: 5, healthy_threshold: 2, unhealthy_threshold: 3} # config/production.yaml
   - name: plain
     bind_address: '127.0.0.1:0'
     upstreams: ['%s']

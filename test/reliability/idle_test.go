@@ -26,41 +26,43 @@ var idle = scenario{
 		}{
 			{"over HTTP/1.1", "", 8}, {"over TLS", "http/1.1", 20}, {"over HTTP/2 and TLS", "h2", 0},
 		} {
-			s := besiege(t, r, "max_connections: 12000", "    timeouts: {idle_secs: 600}\n    routes: [{name: all, filters: [{respond: {code: 204}}]}]\n", answerEndlessly)
-			before := s.settled(t)
-			var conns []net.Conn
-			var mu sync.Mutex
-			each(t, clients, 32, func(i int) error {
-				conn, err := s.open(i, c.protocol)
-				if err != nil {
-					return err
+			r.part(t, c.what, func(t *testing.T) {
+				s := besiege(t, r, "max_connections: 12000", "    timeouts: {idle_secs: 600}\n    routes: [{name: all, filters: [{respond: {code: 204}}]}]\n", answerEndlessly)
+				before := s.settled(t)
+				var conns []net.Conn
+				var mu sync.Mutex
+				each(t, clients, 32, func(i int) error {
+					conn, err := s.open(i, c.protocol)
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					conns = append(conns, conn)
+					mu.Unlock()
+					_ = conn.SetDeadline(time.Now().Add(harness.Patience))
+					if err := askIdle(conn, c.protocol == "h2", 1); err != nil {
+						return err
+					}
+					return conn.SetDeadline(time.Time{})
+				})
+				after := s.settled(t)
+				perClient := (after - before) / float64(clients) / (1 << 10)
+				each(t, clients, 32, func(i int) error { // whoever closes them saves memory without holding them
+					_ = conns[i].SetDeadline(time.Now().Add(harness.Patience))
+					return askIdle(conns[i], c.protocol == "h2", 3)
+				})
+				for _, conn := range conns {
+					_ = conn.Close()
 				}
-				mu.Lock()
-				conns = append(conns, conn)
-				mu.Unlock()
-				_ = conn.SetDeadline(time.Now().Add(harness.Patience))
-				if err := askIdle(conn, c.protocol == "h2", 1); err != nil {
-					return err
+				harness.Eventually(t, "the connections have ended", func() bool {
+					open, err := s.value("pingora_proxy_open_connections")
+					return err == nil && open <= 60
+				})
+				s.reports(t, r, c.what, fmt.Sprintf("%d connections, %.1f KiB for each, all of them answered again", clients, perClient), float64(clients)*64/1024)
+				if r.long && c.bound > 0 && perClient > c.bound {
+					t.Errorf("%s: %.1f KiB for each connection, %.0f are the bound", c.what, perClient, c.bound)
 				}
-				return conn.SetDeadline(time.Time{})
 			})
-			after := s.settled(t)
-			perClient := (after - before) / float64(clients) / (1 << 10)
-			each(t, clients, 32, func(i int) error { // whoever closes them saves memory without holding them
-				_ = conns[i].SetDeadline(time.Now().Add(harness.Patience))
-				return askIdle(conns[i], c.protocol == "h2", 3)
-			})
-			for _, conn := range conns {
-				_ = conn.Close()
-			}
-			harness.Eventually(t, "the connections have ended", func() bool {
-				open, err := s.value("pingora_proxy_open_connections")
-				return err == nil && open <= 60
-			})
-			s.reports(t, r, c.what, fmt.Sprintf("%d connections, %.1f KiB for each, all of them answered again", clients, perClient), float64(clients)*64/1024)
-			if r.long && c.bound > 0 && perClient > c.bound {
-				t.Errorf("%s: %.1f KiB for each connection, %.0f are the bound", c.what, perClient, c.bound)
-			}
 		}
 	},
 }

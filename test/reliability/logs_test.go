@@ -87,15 +87,17 @@ var logPipe = scenario{
 			o.said(t, "the access log can be written again")
 			o.said(t, "lines of this log were lost")
 		}
-		stuck.reports(t, r)
+		r.part(t, stuck.what, func(t *testing.T) { stuck.reports(t, r) })
 		closed := x
 		closed.what = "their reader closes them"
 		closed.begin = func(_ *testing.T, p *harness.Proxy) { p.HangUp() }
 		closed.end = func(*testing.T, *harness.Proxy) {}
-		p, _ := closed.reports(t, r)
-		if code := p.Stop(t); code != 0 {
-			t.Errorf("it ended with %d", code)
-		}
+		r.part(t, closed.what, func(t *testing.T) {
+			p, _ := closed.reports(t, r)
+			if code := p.Stop(t); code != 0 {
+				t.Errorf("it ended with %d", code)
+			}
+		})
 	},
 }
 

@@ -112,7 +112,7 @@ func (s *soaked) round(t *testing.T, d time.Duration, row *row) {
 		select {
 		case <-over:
 			busy = false
-		case <-time.After(2 * time.Second):
+		case <-time.After(s.pause):
 			s.chore(t)
 		}
 	}

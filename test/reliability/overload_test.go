@@ -15,7 +15,6 @@ var overload = scenario{
 	name:  "overload",
 	title: "three times what the origin can serve is offered",
 	may:   "what is too much: 503 `too_many_requests` with `Retry-After`, at once",
-	alone: true,
 	run: func(t *testing.T, r *run) {
 		const places, work = 20, 20 * time.Millisecond
 		capacity := int(time.Second/work) * places

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ type scenario struct {
 	title string
 	// may says what may fail or be lost, and why; "" is nothing.
 	may string
-	// alone says that the short form does not run beside others: it judges memory, or fills the machine.
+	// alone says that the short form does not run beside others: it fills the machine.
 	alone bool
 	run   func(t *testing.T, r *run)
 }
@@ -71,7 +72,22 @@ func commit(t *testing.T) string {
 // A run is one run of a scenario.
 type run struct {
 	*form
+	alone bool
+
+	mu   sync.Mutex // guards rows
 	rows []row
+}
+
+// part runs a part of a case, which has a proxy of its own. The long form has one after the other; in the short one they run
+// side by side, with each other and with other cases, because most of the time they wait.
+func (r *run) part(t *testing.T, name string, f func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		if !r.long && !r.alone {
+			t.Parallel()
+		}
+		f(t)
+	})
 }
 
 // of is how many there are of something: in the short form, or in the long one.
@@ -109,6 +125,8 @@ func (r *run) report(t *testing.T, row row) {
 	for _, complaint := range row.complaints() {
 		t.Error(complaint)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.rows = append(r.rows, row)
 }
 
@@ -135,10 +153,10 @@ func (r row) complaints() []string {
 // try runs a scenario. In the long form its rows then take the place of its old ones in the report, whether they are as
 // they shall be or not: what is lost is to be seen.
 func (s scenario) try(t *testing.T, f *form) {
-	r := &run{form: f}
+	r := &run{form: f, alone: s.alone}
 	began := time.Now()
+	t.Cleanup(func() { t.Logf("%s took %.1f s", s.name, time.Since(began).Seconds()) })
 	s.run(t, r)
-	t.Logf("%s took %.1f s", s.name, time.Since(began).Seconds())
 	if !f.long || f.scale != 1 || len(r.rows) == 0 {
 		return
 	}

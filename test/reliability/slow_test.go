@@ -24,7 +24,7 @@ var slow = scenario{
 			},
 			end:   func(t *testing.T, i int) { links[i].Recover(t) },
 			addrs: through, target: "/load?more=10000", unseen: true,
-			rounds: r.of(2, 10), requests: r.of(20, 100), rate: r.of(150, 1000),
+			rounds: r.of(1, 10), requests: r.of(20, 100), rate: r.of(150, 1000),
 		}.reports(t, r, ledger)
 	},
 }

@@ -31,34 +31,36 @@ var slowClients = scenario{
 			{"over TLS: the same", "http/1.1", []way{slowHead, slowBody, halfHello, slowReader}},
 			{"over HTTP/2: heads, bodies, no frames, windows of 0", "h2", []way{slowHeaders, slowData, slowPreface, zeroWindow}},
 		} {
-			s := besiege(t, r, fmt.Sprintf("header_timeout_ms: %d", 1000*slowLimit), fmt.Sprintf("    timeouts: {idle_secs: %d}\n", slowLimit), answerEndlessly)
-			clients := r.of(200, 1500)
-			var running sync.WaitGroup
-			var mu sync.Mutex
-			var cut durations
-			uncut := 0
-			for i := range clients {
-				running.Go(func() {
-					took, err := s.slow(i, c.protocol, c.ways[i*len(c.ways)/clients])
-					mu.Lock()
-					defer mu.Unlock()
-					if err != nil {
-						uncut++
-						t.Log(err)
-						return
-					}
-					cut = append(cut, took)
-				})
-			}
-			running.Wait()
-			s.reports(t, r, c.what, fmt.Sprintf("%d slow clients, all cut off after %.1f s (median) to %.1f s, of a limit of %d s",
-				clients, cut.percentile(50).Seconds(), cut.percentile(100).Seconds(), slowLimit), 32)
-			if uncut > 0 {
-				t.Errorf("%d of %d were not cut off", uncut, clients)
-			}
-			if late := cut.percentile(100); r.long && late > (slowLimit+2)*time.Second {
-				t.Errorf("one was cut off after %v", late)
-			}
+			r.part(t, c.what, func(t *testing.T) {
+				s := besiege(t, r, fmt.Sprintf("header_timeout_ms: %d", 1000*slowLimit), fmt.Sprintf("    timeouts: {idle_secs: %d}\n", slowLimit), answerEndlessly)
+				clients := r.of(200, 1500)
+				var running sync.WaitGroup
+				var mu sync.Mutex
+				var cut durations
+				uncut := 0
+				for i := range clients {
+					running.Go(func() {
+						took, err := s.slow(i, c.protocol, c.ways[i*len(c.ways)/clients])
+						mu.Lock()
+						defer mu.Unlock()
+						if err != nil {
+							uncut++
+							t.Log(err)
+							return
+						}
+						cut = append(cut, took)
+					})
+				}
+				running.Wait()
+				s.reports(t, r, c.what, fmt.Sprintf("%d slow clients, all cut off after %.1f s (median) to %.1f s, of a limit of %d s",
+					clients, cut.percentile(50).Seconds(), cut.percentile(100).Seconds(), slowLimit), 32)
+				if uncut > 0 {
+					t.Errorf("%d of %d were not cut off", uncut, clients)
+				}
+				if late := cut.percentile(100); r.long && late > (slowLimit+2)*time.Second {
+					t.Errorf("one was cut off after %v", late)
+				}
+			})
 		}
 	},
 }

@@ -27,11 +27,12 @@ var soak = scenario{
 	may:   "requests that were to fail: for what is not there, to who does not listen, and those that their clients give up",
 	alone: true,
 	run: func(t *testing.T, r *run) {
-		wanted, round := r.of(60_000, 5_000_000), 3*time.Second
+		wanted, round, pause := r.of(20_000, 5_000_000), 2*time.Second, time.Second
 		if r.long {
-			round = 15 * time.Second
+			round, pause = 15*time.Second, 2*time.Second
 		}
 		s := startSoak(t)
+		s.pause = pause
 		watch := watchProcess(t, s.proxy)
 		row := row{mayFail: -1}
 		for n := 0; row.sent < wanted || n < 6; n++ {
@@ -52,7 +53,8 @@ type soaked struct {
 	configure            func(n int) string
 	log                  string
 	chores               int
-	plain, secure        string // addresses
+	pause                time.Duration // between two chores
+	plain, secure        string        // addresses
 	programs             map[string]peers.Program
 	script, post, upload string // wrk's
 }

@@ -17,32 +17,34 @@ var truncate = scenario{
 	run: func(t *testing.T, r *run) {
 		toxiproxy := faulty.StartToxiproxy(t)
 		for _, framing := range []string{"chunked", "sized"} {
-			ledger := harness.NewLedger(t)
-			_, addrs := processes(t, ledger, 3)
-			links, through := linked(t, toxiproxy, addrs)
-			f := fault{
-				what: "closed, " + framing + " (toxiproxy)",
-				begin: func(t *testing.T, i int) {
-					links[i].Suffer(t, "downstream", "limit_data", map[string]int{"bytes": 20000})
-				},
-				end:   func(t *testing.T, i int) { links[i].Renew(t) },
-				addrs: through, target: "/load?more=40000&" + framing,
-				idempotent: []string{"GET"},
-				posts:      []string{"502 upstream_reset"},
-				cut:        true, unseen: true,
-				rounds: r.of(1, 10), requests: r.of(20, 100), rate: r.of(150, 1000),
-			}
-			f.reports(t, r, ledger)
+			r.part(t, framing, func(t *testing.T) {
+				ledger := harness.NewLedger(t)
+				_, addrs := processes(t, ledger, 3)
+				links, through := linked(t, toxiproxy, addrs)
+				f := fault{
+					what: "closed, " + framing + " (toxiproxy)",
+					begin: func(t *testing.T, i int) {
+						links[i].Suffer(t, "downstream", "limit_data", map[string]int{"bytes": 20000})
+					},
+					end:   func(t *testing.T, i int) { links[i].Renew(t) },
+					addrs: through, target: "/load?more=40000&" + framing,
+					idempotent: []string{"GET"},
+					posts:      []string{"502 upstream_reset"},
+					cut:        true, unseen: true,
+					rounds: r.of(1, 10), requests: r.of(20, 100), rate: r.of(150, 1000),
+				}
+				f.reports(t, r, ledger)
 
-			spoiled, through := relays(t, addrs)
-			reset := spoiler(func(to *net.TCPConn, bytes []byte) {
-				_, _ = to.Write(bytes)
-				_ = to.SetLinger(0)
+				spoiled, through := relays(t, addrs)
+				reset := spoiler(func(to *net.TCPConn, bytes []byte) {
+					_, _ = to.Write(bytes)
+					_ = to.SetLinger(0)
+				})
+				f.what, f.addrs = "reset, "+framing, through
+				f.begin = func(_ *testing.T, i int) { spoiled[i].spoil.Store(&reset) }
+				f.end = func(_ *testing.T, i int) { spoiled[i].spoil.Store(nil) }
+				f.reports(t, r, ledger)
 			})
-			f.what, f.addrs = "reset, "+framing, through
-			f.begin = func(_ *testing.T, i int) { spoiled[i].spoil.Store(&reset) }
-			f.end = func(_ *testing.T, i int) { spoiled[i].spoil.Store(nil) }
-			f.reports(t, r, ledger)
 		}
 	},
 }
