@@ -25,6 +25,9 @@ LINT_FLAGS ?=
 CASES      ?= .*
 SOAK_SCALE ?=
 
+# The cases of test/reliability whose data plane runs inside the test.
+INSIDE     := names|dns
+
 # The cluster of kind-up, kind-load, deploy and e2e. E2E_KUBECONFIG names one that exists, E2E_EXEC_PREFIX is put before what talks to
 # it (hack/cluster.sh says more).
 KIND_CLUSTER ?= pingora-proxy
@@ -87,8 +90,10 @@ clean: ## Remove bin/ (the caches outside the checkout stay)
 .PHONY: test
 test: ## Run every test with the race detector: unit, architecture, integration, a real API server
 	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) $$(go list ./... | grep -v '/test/reliability$$')
-	@# Storms and floods have the machine for themselves, one at a time: others would wait for it until their patience ends.
-	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -parallel 1 -timeout 20m $(TEST_FLAGS) ./test/reliability
+	@# Storms and floods have the machine for themselves: others would wait for it until their patience ends. Where the program is a
+	@# process of its own it alone has the race detector, which clients and origins would pay for with most of the time.
+	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m -run '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
+	CGO_ENABLED=1 RACE=1 hack/test-env.sh go test -shuffle=on -timeout 20m -skip '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go

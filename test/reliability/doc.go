@@ -8,7 +8,8 @@
 // reason, where nobody could do better), or lost. Requests that origins received more often than they may count as
 // replayed. What is lost beyond what may be, and whatever is replayed, fails the test.
 //
-// `make test` runs the short form of each, which takes seconds and writes nothing. `make soak` runs the long form, one case after the
+// `make test` runs the short form of each, which takes seconds and writes nothing: first those that fill the machine, then the
+// others and their parts side by side. RACE=1 builds the program with the race detector, and clients and origins without. `make soak` runs the long form, one case after the
 // other, and writes its rows into docs/reliability.md, beside those of the cases that did not run:
 //
 //	SOAK=1           asks for the long form

@@ -130,6 +130,9 @@ func (s *soaked) send(ctx context.Context, b bulk, d time.Duration) (l load.Load
 	length := []string{"-d" + seconds + "s"}
 	if b.program == "h2load" {
 		length = []string{"-D" + seconds}
+		if s.few > 0 {
+			length = []string{"-n" + strconv.Itoa(s.few)}
+		}
 	}
 	out, err = peers.Run(ctx, s.programs[b.program], peers.AnyCPU, append(length, b.args...)...)
 	switch {

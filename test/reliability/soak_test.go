@@ -33,6 +33,9 @@ var soak = scenario{
 		}
 		s := startSoak(t)
 		s.pause = pause
+		if !r.long {
+			s.few = 1000
+		}
 		watch := watchProcess(t, s.proxy)
 		row := row{mayFail: -1}
 		for n := 0; row.sent < wanted || n < 6; n++ {
@@ -54,6 +57,7 @@ type soaked struct {
 	log                  string
 	chores               int
 	pause                time.Duration // between two chores
+	few                  int           // requests of h2load in a round; 0: as many as it can. It never ends where its time is over before it has connected
 	plain, secure        string        // addresses
 	programs             map[string]peers.Program
 	script, post, upload string // wrk's
