@@ -123,11 +123,13 @@ func Start(t testing.TB, o Options) *Load {
 // Sent is how many requests have been sent so far.
 func (l *Load) Sent() int { return int(l.sent.Load()) }
 
-// Await waits until n more requests have been sent than now.
+// Await waits until n more requests have been sent than now, for as long as some are sent.
 func (l *Load) Await(t testing.TB, n int) {
 	t.Helper()
-	until := l.Sent() + n
-	harness.Eventually(t, fmt.Sprintf("%d more requests", n), func() bool { return l.Sent() >= until })
+	for until := l.Sent() + n; l.Sent() < until; {
+		next := min(until, l.Sent()+1000)
+		harness.Eventually(t, fmt.Sprintf("%d more requests", n), func() bool { return l.Sent() >= next })
+	}
 }
 
 // Stop lets every worker finish its request, and returns what became of all.
