@@ -12,6 +12,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/router"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -205,24 +206,20 @@ func (d *DataPlane) accept(l *openListener) {
 		l.Silent()
 	}
 	if l.streams == nil && terminator == nil && d.loops != nil {
-		l.Before(func(nc *net.TCPConn, ended func()) bool {
+		l.Before(func(a *door.Arrival, ended func()) bool {
 			if l.proxied.Load() != nil {
 				return false
 			}
-			sock, err := d.loops.Next().Adopt(nc)
-			if err != nil {
-				return false
-			}
-			facts := d.admit(nc, slot)
-			server.Start(sock, facts, func() {
+			facts := d.admit(a.Ends, slot)
+			server.Start(d.loops.Next().Take(a.FD, a.Remote), facts, func() {
 				d.leave(&facts)
 				ended()
 			})
 			return true
 		})
 	}
-	go l.Serve(func(nc *net.TCPConn) {
-		facts := d.admit(nc, slot)
+	go l.Serve(func(nc *net.TCPConn, ends door.Ends) {
+		facts := d.admit(ends, slot)
 		defer d.leave(&facts)
 		if !d.unwrap(nc, l, &facts) {
 			return
@@ -238,17 +235,10 @@ func (d *DataPlane) accept(l *openListener) {
 }
 
 // admit counts a connection, and says what is known of it.
-func (d *DataPlane) admit(nc *net.TCPConn, slot int) exchange.Conn {
+func (d *DataPlane) admit(ends door.Ends, slot int) exchange.Conn {
 	d.metrics.OpenConnections.Inc()
 	d.metrics.Connections.Inc()
-	facts := exchange.Conn{Listener: slot, Seat: new(exchange.Seat)}
-	if remote, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
-		facts.Remote = remote.AddrPort()
-	}
-	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		facts.Local = local.AddrPort()
-	}
-	return facts
+	return exchange.Conn{Listener: slot, Seat: new(exchange.Seat), Remote: ends.Remote, Local: ends.Local}
 }
 
 // leave takes back what admit has counted.

@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -62,22 +61,6 @@ func (p Pace) Accepted(fd int, remote netip.Addr) {
 	if p != "" && !remote.Unmap().IsLoopback() {
 		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, string(p))
 	}
-}
-
-// AcceptedConn is Accepted for a connection of package net.
-func (p Pace) AcceptedConn(nc *net.TCPConn) {
-	if p == "" {
-		return
-	}
-	remote, ok := nc.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return
-	}
-	raw, err := nc.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { p.Accepted(int(fd), remote.AddrPort().Addr()) })
 }
 
 // Dialing is a net.Dialer's Control for connections to this machine: it takes their pace before they are established.

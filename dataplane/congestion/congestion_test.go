@@ -52,32 +52,6 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestAcceptedConn is the same for a connection of package net, which really comes from this machine.
-func TestAcceptedConn(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	choose(t, raw(t, ln.(*net.TCPListener)), unpaced)
-	client, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	nc, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	Pace("cubic").AcceptedConn(nc.(*net.TCPConn))
-	on(t, raw(t, nc.(*net.TCPConn)), func(fd int) {
-		if got := of(fd); got != unpaced {
-			t.Errorf("it has %s", got)
-		}
-	})
-}
-
 // TestDialing takes the pace of a connection before it is made.
 func TestDialing(t *testing.T) {
 	for before, want := range map[string]string{"bbr": unpaced, "cubic": "cubic"} {

@@ -157,10 +157,7 @@ func newSession(t *testing.T) *tls.SessionState {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err := l.bound.Sockets[0].Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	near := accepted(t, l)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
 // patience bounds what a test waits for. Nothing waits for so long unless it is broken.
@@ -26,7 +28,7 @@ func TestLimit(t *testing.T) {
 	}
 	var away atomic.Int64
 	entered, leave, left := make(chan struct{}, 8), make(chan struct{}), make(chan struct{}, 8)
-	go l.Serve(func(nc *net.TCPConn) {
+	go l.Serve(func(nc *net.TCPConn, _ door.Ends) {
 		entered <- struct{}{}
 		<-leave
 		_ = nc.Close()

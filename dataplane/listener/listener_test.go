@@ -2,16 +2,17 @@ package listener
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,14 +24,28 @@ func open(t *testing.T) *Listener {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = l.bound.Sockets[0].Close()
+		l.doors[0].Close()
 		l.Wait()
 	})
 	return l
 }
 
+// accepted is the next connection that comes to a listener that does not serve.
+func accepted(t *testing.T, l *Listener) (nc *net.TCPConn) {
+	t.Helper()
+	if _, err := l.doors[0].Await(func(a *door.Arrival) {
+		var err error
+		if nc, err = a.Conn(); err != nil {
+			t.Fatal(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
 // greet is a handler that says one byte.
-func greet(nc *net.TCPConn) {
+func greet(nc *net.TCPConn, _ door.Ends) {
 	_, _ = nc.Write([]byte{'x'})
 	_ = nc.Close()
 }
@@ -82,11 +97,9 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 		defer nc.Close()
 		clients = append(clients, nc)
 	}
-	if err := l.bound.Sockets[0].SetDeadline(time.Now().Add(-time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	l.doors[0].Until(time.Now().Add(-time.Second))
 	l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
-	_ = l.bound.Sockets[0].Close()
+	l.doors[0].Close()
 	for _, nc := range clients {
 		if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
 			t.Errorf("a queued connection is lost: %v", err)
@@ -94,34 +107,44 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 	}
 }
 
-func TestIgnoreNew(t *testing.T) {
+// A connection that cannot be given to its handler for want of a descriptor waits until there is one.
+func TestShortageLosesNoConnection(t *testing.T) {
 	l := open(t)
-	early, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	}
+	defer restore()
+	l.Before(func(*door.Arrival, func()) bool {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
+			t.Error(err)
+		}
+		return false
+	})
+	failures := 0
+	go l.Serve(greet, func() { t.Error("turned away") }, func() {
+		if failures++; failures == 2 {
+			restore()
+		}
+	})
+	nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer early.Close()
-	ignoreNew(l.bound.Sockets[0])
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if nc, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String()); err == nil {
-		_ = nc.Close()
-		t.Error("a new connection is made")
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("a new connection is refused: its client would not ask again: %v", err)
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
+		t.Errorf("the connection is lost: %q %v", b, err)
 	}
-	conns := queued(l.bound.Sockets[0])
-	if len(conns) != 1 {
-		t.Fatalf("%d connections are queued, want the early one", len(conns))
+	l.Close()
+	if failures != 2 {
+		t.Errorf("%d failures were told of, want 2", failures)
 	}
-	if _, err := early.Write([]byte("hello")); err != nil { // its segments still arrive
-		t.Error(err)
-	}
-	b := make([]byte, 5)
-	if _, err := io.ReadFull(conns[0], b); err != nil || string(b) != "hello" {
-		t.Errorf("%q %v", b, err)
-	}
-	greet(conns[0])
 }
 
 // The log is told of a shortage once in a while, however often connections are accepted in between.

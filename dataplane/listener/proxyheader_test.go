@@ -65,10 +65,7 @@ func pair(t *testing.T) (near *net.TCPConn, far net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near, err = l.bound.Sockets[0].AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
+	near = accepted(t, l)
 	t.Cleanup(func() {
 		_ = near.Close()
 		_ = far.Close()

@@ -15,7 +15,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
-	"github.com/pingora-proxy/pingora-proxy/dataplane/congestion"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
 // A Role is what a listening socket is for: several may be configured with one address, where its port is 0.
@@ -85,19 +85,12 @@ func inspect(fd int) (netip.AddrPort, error) {
 	if err != nil || protocol != unix.IPPROTO_TCP && protocol != unix.IPPROTO_MPTCP || accepts == 0 {
 		return netip.AddrPort{}, errors.New("is no TCP socket that listens")
 	}
-	address, err := unix.Getsockname(fd)
+	address, err := syscall.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
-	switch a := address.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port)), nil
-	case *unix.SockaddrInet6:
-		ip := netip.AddrFrom16(a.Addr)
-		if a.ZoneId != 0 {
-			ip = ip.WithZone(strconv.Itoa(int(a.ZoneId)))
-		}
-		return netip.AddrPortFrom(ip, uint16(a.Port)), nil
+	if at := door.AddressOf(address); at.IsValid() {
+		return at, nil
 	}
 	return netip.AddrPort{}, errors.New("is no TCP socket that listens")
 }
@@ -191,9 +184,9 @@ func adopt(fd int) (*net.TCPListener, error) {
 
 func duplicate(fd uintptr) (int, error) { return unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }
 
-// Duplicate returns a copy of a listener's descriptor, for another process. It is of the same socket: both accept from one
-// queue.
-func Duplicate(ln *net.TCPListener) (fd int, err error) {
+// Duplicate returns a copy of a listening socket's descriptor, for another process. It is of the same socket: both accept
+// from one queue.
+func Duplicate(ln syscall.Conn) (fd int, err error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -349,17 +342,26 @@ func (s *Sockets) Open(ctx context.Context, address string, gate *Gate, log logr
 	} else if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
 		network = "tcp4"
 	}
-	config := net.ListenConfig{KeepAliveConfig: keepAlive}
+	config := net.ListenConfig{}
 	config.SetMultipathTCP(false) // Go's default; ignoreNew, and splice on what is accepted, need plain TCP
 	bound, err := s.Listen(ctx, Services, network, address, config)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	l := &Listener{address: address, bound: bound, gate: gate, log: log, done: make(chan struct{})}
-	for _, tcp := range bound.Sockets {
-		if raw, err := tcp.SyscallConn(); err == nil {
-			l.pace = congestion.Listening(raw)
+	for _, ln := range bound.Sockets {
+		d, doorErr := door.New(ln)
+		if doorErr != nil {
+			err = fmt.Errorf("listen on %s: %w", address, doorErr)
+			continue // the others are closed all the same
 		}
+		l.doors = append(l.doors, d)
+	}
+	if err != nil {
+		for _, d := range l.doors {
+			d.Close()
+		}
+		return nil, err
 	}
 	return l, nil
 }

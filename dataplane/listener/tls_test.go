@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
@@ -47,7 +48,7 @@ func terminate(t *testing.T, turns *Handshakes, timeout time.Duration) (dial fun
 	terminator.Use(timeout, []*Policy{p}, func(string) *Policy { return p })
 	l := open(t)
 	results = make(chan error, 8)
-	go l.Serve(func(nc *net.TCPConn) {
+	go l.Serve(func(nc *net.TCPConn, _ door.Ends) {
 		conn, _, err := terminator.Handshake(nc, nc)
 		if err == nil {
 			_ = conn.Close()

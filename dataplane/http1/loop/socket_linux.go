@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
@@ -21,7 +22,7 @@ type Socket struct {
 	loop   *Loop
 	fd     int
 	place  int32 // among loop.sockets; 0: none yet
-	remote net.Addr
+	remote netip.AddrPort
 	serve  func() // of a client's: called when there is something to read
 
 	ready   atomic.Uint32
@@ -39,7 +40,10 @@ func (l *Loop) Adopt(tcp *net.TCPConn) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{loop: l, fd: -1, remote: tcp.RemoteAddr()}
+	s := &Socket{loop: l, fd: -1}
+	if remote, ok := tcp.RemoteAddr().(*net.TCPAddr); ok {
+		s.remote = remote.AddrPort()
+	}
 	if ctlErr := raw.Control(func(fd uintptr) {
 		s.fd, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
 	}); ctlErr != nil {
@@ -50,6 +54,11 @@ func (l *Loop) Adopt(tcp *net.TCPConn) (*Socket, error) {
 	}
 	_ = tcp.Close()
 	return s, nil
+}
+
+// Take makes a Socket of a connection that Go's poller knows nothing of, and that does not block. The descriptor is its own.
+func (l *Loop) Take(fd int, remote netip.AddrPort) *Socket {
+	return &Socket{loop: l, fd: fd, remote: remote}
 }
 
 // Start begins to watch the connection. serve is called, as a coroutine, whenever there may be something to read, or a
@@ -179,7 +188,7 @@ func (s *Socket) SetLinger(seconds int) error {
 func (s *Socket) LocalAddr() net.Addr { return nil }
 
 // RemoteAddr implements net.Conn.
-func (s *Socket) RemoteAddr() net.Addr { return s.remote }
+func (s *Socket) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(s.remote) }
 
 // SetDeadline takes a time that has passed, which ends what waits for the Socket now and later with
 // os.ErrDeadlineExceeded, or the zero time, which takes that back. Any other is os.ErrNoDeadline.

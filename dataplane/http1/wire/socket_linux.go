@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The three calls below are recv(2) and send(2) on sockets that never block. Two things make them cheaper than
+// The calls below are recv(2), send(2) and close(2) of sockets that never block. Two things make them cheaper than
 // syscall.Read and syscall.Write: the kernel skips the file layer, whose vfs_read and vfs_write alone had 5 % of the samples
 // of a profile (perf, 400 clients, tiny responses), and RawSyscall skips telling Go's scheduler about a call that cannot wait.
 
@@ -47,3 +47,6 @@ func Stale(fd uintptr) bool {
 func Peek(fd int, p []byte) (int, error) {
 	return recvFlags(fd, p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 }
+
+// Close closes a socket. It does not wait, unless the socket was told to linger for some seconds.
+func Close(fd int) { _, _, _ = syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0) }

@@ -1,0 +1,120 @@
+package door
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/congestion"
+)
+
+// A Door is a listening socket.
+//
+// It is not a net.TCPListener: that one registers what it accepts with Go's poller and sets its options one by one, which
+// takes ten system calls more for a connection that a Loop serves (strace -c, a new connection a request).
+type Door struct {
+	file     *os.File
+	raw      syscall.RawConn // of file
+	address  netip.AddrPort
+	anywhere bool            // the address is a wildcard: what is accepted has another one
+	pace     congestion.Pace // what connections to other machines get back
+}
+
+// New takes the socket out of a net.TCPListener, which is closed.
+func New(ln *net.TCPListener) (*Door, error) {
+	address, _ := ln.Addr().(*net.TCPAddr)
+	file, err := ln.File() // a copy
+	_ = ln.Close()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err == nil {
+		err = raw.Control(setOptions)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return &Door{file: file, raw: raw, address: address.AddrPort(), anywhere: address.IP.IsUnspecified(), pace: congestion.Listening(raw)}, nil
+}
+
+// Keep-alive probes find clients that vanished; the idle time-out would, too, but not in a tunnel that may be silent.
+const (
+	keepAliveIdle     = time.Minute
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 4
+)
+
+// setOptions gives a listening socket the options that its connections are to have: they inherit them. Whatever does not
+// work is no loss but for what it is there for.
+func setOptions(fd uintptr) {
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAliveIdle/time.Second))
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveInterval/time.Second))
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount)
+}
+
+// Address is the address that is bound.
+func (d *Door) Address() netip.AddrPort { return d.address }
+
+// SyscallConn implements syscall.Conn.
+func (d *Door) SyscallConn() (syscall.RawConn, error) { return d.raw, nil }
+
+// Close closes the socket. What is queued is reset, unless another process has the socket as well.
+func (d *Door) Close() { _ = d.file.Close() }
+
+// Until ends Await at a time.
+func (d *Door) Until(t time.Time) { _ = d.file.SetReadDeadline(t) }
+
+// atOnce is how many connections are accepted until others may have the processor, or the time is looked at.
+const atOnce = 64
+
+// Await gives take what is queued, and waits until there is something. over says that the time of Until has come, or the
+// Door was closed; err is why accepting failed.
+func (d *Door) Await(take func(*Arrival)) (over bool, err error) {
+	ended := d.raw.Read(func(fd uintptr) (some bool) {
+		some, err = d.accept(int(fd), take)
+		return some || err != nil
+	})
+	return ended != nil, err
+}
+
+// Rest gives take all that is queued, and does not wait.
+func (d *Door) Rest(take func(*Arrival)) {
+	_ = d.raw.Control(func(fd uintptr) {
+		for some, err := true, error(nil); some && err == nil; {
+			some, err = d.accept(int(fd), take)
+		}
+	})
+}
+
+// accept gives take what is queued, up to atOnce, and says whether there was any.
+func (d *Door) accept(fd int, take func(*Arrival)) (some bool, err error) {
+	for range atOnce {
+		own, remote, errno := acceptOne(fd)
+		switch errno {
+		case 0:
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		case unix.EAGAIN:
+			return some, nil
+		default:
+			return some, os.NewSyscallError("accept4", errno)
+		}
+		some = true
+		a := &Arrival{FD: own, Ends: Ends{Remote: remote, Local: d.address}}
+		if d.anywhere {
+			at, _ := syscall.Getsockname(own) // has an address as long as it is open
+			a.Local = named(AddressOf(at))
+		}
+		d.pace.Accepted(own, remote.Addr())
+		take(a)
+	}
+	return some, nil
+}
