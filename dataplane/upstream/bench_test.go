@@ -16,14 +16,14 @@ func onPipe(t testing.TB, e *Endpoint) {
 	near, far := net.Pipe()
 	t.Cleanup(func() { _ = far.Close() })
 	e.inFlight.Add(1)
-	e.idle.done(client.New(near, client.Options{Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done}), true)
+	e.traffic().idle.done(client.New(near, client.Options{Sweeper: e.cluster.owner.options.Sweeper, Done: e.traffic().idle.done}), true)
 }
 
 // take does what a request does to endpoint and pool around its round trip.
 func take(e *Endpoint) {
 	e.requests.Add(1)
 	e.inFlight.Add(1)
-	e.idle.done(e.idle.get(), true)
+	e.traffic().idle.done(e.traffic().idle.get(), true)
 	e.Report(200, nil)
 }
 

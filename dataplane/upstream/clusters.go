@@ -86,11 +86,7 @@ func (cs *Clusters) sweep() {
 	age := uint32(max(cs.options.MaxIdleAge/sweepInterval, 1))
 	for _, c := range cs.All() {
 		for _, m := range c.set.Load().members {
-			m.endpoint.idle.sweep(round, age)
-			for i := range m.endpoint.looped {
-				m.endpoint.looped[i].sweep(round, age)
-			}
-			m.endpoint.streams.Sweep(age)
+			m.endpoint.sweep(round, age)
 		}
 	}
 }

@@ -93,8 +93,8 @@ func TestRemovedEndpointFinishesWhatRuns(t *testing.T) {
 		t.Errorf("connection %d, want a new one", conn)
 	}
 	running.release(t)
-	if e.InFlight() != 0 || e.idle.size() != 0 {
-		t.Errorf("%d in flight, %d idle", e.InFlight(), e.idle.size())
+	if e.InFlight() != 0 || e.traffic().idle.size() != 0 {
+		t.Errorf("%d in flight, %d idle", e.InFlight(), e.traffic().idle.size())
 	}
 }
 

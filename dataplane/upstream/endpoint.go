@@ -8,8 +8,6 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	multiplexed "github.com/pingora-proxy/pingora-proxy/dataplane/http2/client"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/telemetry"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
 )
@@ -18,16 +16,13 @@ import (
 type Endpoint struct {
 	addr    netip.AddrPort
 	cluster *Cluster
-	idle    pool
-	looped  []pool           // of each Loop
-	streams multiplexed.Pool // of connections over HTTP/2
+	used    atomic.Pointer[traffic] // nil: no request was sent to it yet
 
 	inFlight  balance.Load
 	key       uint64 // for consistent hashing
 	requests  atomic.Uint64
 	errors    atomic.Int32 // failed requests in a row, for passive ejection
 	lastError atomic.Pointer[lastError]
-	took      telemetry.Durations // from the request to the response's head
 
 	// The rest is guarded by cluster.mu.
 	gone      bool // removed from the cluster, or with it
@@ -48,12 +43,6 @@ type lastError struct {
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 	e := &Endpoint{addr: addr, cluster: c, key: balance.KeyOf(addr)}
 	e.inFlight.Join(&c.balancing.Running)
-	e.keep(&e.idle)
-	e.looped = make([]pool, c.owner.options.Loops)
-	for i := range e.looped {
-		e.keep(&e.looped[i])
-	}
-	e.prepareStreams()
 	return e
 }
 

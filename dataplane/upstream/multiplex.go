@@ -14,8 +14,8 @@ import (
 var errOtherWay = errors.New("the way to the endpoint has changed")
 
 // prepareStreams makes the pool of HTTP/2 connections ready.
-func (e *Endpoint) prepareStreams() {
-	e.streams.Init(e.streamOptions(func() { e.inFlight.Add(-1) }), func(x *exchange.Exchange, t multiplexed.Try) (net.Conn, error) {
+func (e *Endpoint) prepareStreams(streams *multiplexed.Pool) {
+	streams.Init(e.streamOptions(func() { e.inFlight.Add(-1) }), func(x *exchange.Exchange, t multiplexed.Try) (net.Conn, error) {
 		way := e.cluster.way.Load()
 		if !way.HTTP2() || !way.Shared() {
 			return nil, &exchange.Failure{Reason: exchange.UpstreamReset, Err: errOtherWay}
@@ -35,7 +35,7 @@ func (e *Endpoint) stream(x *exchange.Exchange, t Try, way *dial.Way) error {
 	try := multiplexed.Try{Connect: t.Connect, Deadline: t.Deadline, Idle: t.Idle}
 	var err error
 	if way.Shared() {
-		err = e.streams.RoundTrip(x, try)
+		err = e.traffic().streams.RoundTrip(x, try)
 	} else {
 		var nc net.Conn
 		if nc, err = e.opener().OpenFor(x, way, e.addr, t.Connect, t.Deadline); err == nil {
@@ -57,22 +57,4 @@ func (e *Endpoint) probeStream(ctx context.Context, nc net.Conn, x *exchange.Exc
 		_ = nc.Close()
 	}
 	return err
-}
-
-// renewConns lets no connection that was opened before take a new request.
-func (e *Endpoint) renewConns() {
-	e.idle.renew()
-	for i := range e.looped {
-		e.looped[i].renew()
-	}
-	e.streams.Renew()
-}
-
-// closeConns ends the connections that nothing runs on now, and the others when their exchange is over.
-func (e *Endpoint) closeConns() {
-	e.idle.close()
-	for i := range e.looped {
-		e.looped[i].close()
-	}
-	e.streams.Close()
 }

@@ -23,8 +23,8 @@ func idleConns(t testing.TB, e *Endpoint, o *origin, n int) []net.Conn {
 		}
 		far[i] = <-o.conns
 		e.inFlight.Add(1)
-		e.idle.done(client.New(nc, client.Options{
-			Sweeper: e.cluster.owner.options.Sweeper, Done: e.idle.done,
+		e.traffic().idle.done(client.New(nc, client.Options{
+			Sweeper: e.cluster.owner.options.Sweeper, Done: e.traffic().idle.done,
 		}), true)
 	}
 	return far
@@ -107,14 +107,14 @@ func TestJanitorClosesTheOld(t *testing.T) {
 	cs.sweep()
 	cs.sweep()
 	young := idleConns(t, e, o, 30)
-	if n := e.idle.size(); n != 70 {
+	if n := e.traffic().idle.size(); n != 70 {
 		t.Fatalf("%d idle before any is old, want 70", n)
 	}
 	cs.sweep()
 	for _, nc := range old {
 		closed(t, nc)
 	}
-	if n := e.idle.size(); n != 30 {
+	if n := e.traffic().idle.size(); n != 30 {
 		t.Errorf("%d idle, want 30", n)
 	}
 	cs.sweep()
@@ -122,7 +122,7 @@ func TestJanitorClosesTheOld(t *testing.T) {
 	for _, nc := range young {
 		closed(t, nc)
 	}
-	if n := e.idle.size(); n != 0 {
+	if n := e.traffic().idle.size(); n != 0 {
 		t.Errorf("%d idle, want none", n)
 	}
 }
@@ -141,13 +141,13 @@ func TestJanitorClosesTheStale(t *testing.T) {
 			}
 		}
 	}
-	for i, c := range e.idle.idle { // until the kernel has brought the news
+	for i, c := range e.traffic().idle.idle { // until the kernel has brought the news
 		if i%5 < 2 {
 			eventually(t, c.conn.Stale)
 		}
 	}
 	cs.sweep()
-	if n := e.idle.size(); n != 30 {
+	if n := e.traffic().idle.size(); n != 30 {
 		t.Errorf("%d idle, want 30", n)
 	}
 	for i, nc := range far {
@@ -161,11 +161,11 @@ func TestRemovedEndpointClosesItsConnections(t *testing.T) {
 	o := newSilent(t)
 	cs, e := clusterOf(t, Options{}, o.addr)
 	far := idleConns(t, e, o, 2)
-	late := e.idle.get()
+	late := e.traffic().idle.get()
 	e.inFlight.Add(1)
 	cs.SetEndpoints("c", nil)
 	closed(t, far[0])
-	e.idle.done(late, true) // it comes back after the endpoint was removed
+	e.traffic().idle.done(late, true) // it comes back after the endpoint was removed
 	closed(t, far[1])
 	if n := e.InFlight(); n != 0 {
 		t.Errorf("%d in flight", n)

@@ -93,12 +93,12 @@ func (e *Endpoint) poolFor(x *exchange.Exchange) (sock *loop.Socket, idle *pool)
 	}
 	switch {
 	case sock == nil:
-		return nil, &e.idle
+		return nil, &e.traffic().idle
 	case x.Request.Body != nil || e.cluster.way.Load().Secure(): // an upload has a goroutine, and so has TLS
 		x.Leave()
-		return nil, &e.idle
+		return nil, &e.traffic().idle
 	}
-	return sock, &e.looped[sock.Loop().Index]
+	return sock, &e.traffic().looped[sock.Loop().Index]
 }
 
 // adopt has the Loop of a client's connection serve a fresh one, too. fits is false where that cannot be: TLS was turned on a
@@ -131,21 +131,6 @@ func (e *Endpoint) takeBack(idle *pool, conn *client.Conn, reusable bool) {
 	if !reusable || !idle.put(conn, e.cluster.owner.round.Load()) {
 		conn.Close()
 	}
-}
-
-// keep makes a pool one of e's.
-func (e *Endpoint) keep(idle *pool) {
-	idle.most = e.cluster.owner.options.MaxIdle
-	idle.done = func(conn *client.Conn, reusable bool) { e.takeBack(idle, conn, reusable) }
-}
-
-// idleConns is how many connections wait for their next request.
-func (e *Endpoint) idleConns() int {
-	n := e.idle.size()
-	for i := range e.looped {
-		n += e.looped[i].size()
-	}
-	return n
 }
 
 // last closes a connection when its only exchange is over.

@@ -69,7 +69,7 @@ func TestRoundTripPassesOverStaleConnections(t *testing.T) {
 	<-o.conns
 	_ = (<-o.conns).Close()
 	_ = (<-o.conns).Close()
-	eventually(t, func() bool { return e.idle.idle[1].conn.Stale() && e.idle.idle[2].conn.Stale() })
+	eventually(t, func() bool { return e.traffic().idle.idle[1].conn.Stale() && e.traffic().idle.idle[2].conn.Stale() })
 	if conn := get(t, e, newExchange()); conn != 1 {
 		t.Errorf("connection %d, want 1, the only one that lives", conn)
 	}
@@ -159,7 +159,7 @@ func TestRoundTripRepeatsWhatMetTheEndOfAnIdleConnection(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ok()
 			if c.fresh {
-				for conn := e.idle.get(); conn != nil; conn = e.idle.get() {
+				for conn := e.traffic().idle.get(); conn != nil; conn = e.traffic().idle.get() {
 					conn.Close()
 				}
 			}

@@ -51,7 +51,7 @@ type EndpointStatus struct {
 }
 
 // Took counts how long the endpoint took from the request to the response's head.
-func (e *Endpoint) Took(n exchange.Nanos) { e.took.Observe(n) }
+func (e *Endpoint) Took(n exchange.Nanos) { e.traffic().took.Observe(n) }
 
 // Status returns the state of the cluster. Whether it is a backup is a matter of each route: see snapshot.WeightedCluster.
 func (c *Cluster) Status() ClusterStatus {
@@ -79,7 +79,9 @@ func (c *Cluster) Status() ClusterStatus {
 			Failures: e.failures, LastCheck: e.checkedAt, Errors: int(e.errors.Load()),
 			Ejections: e.ejection.count, EjectedUntil: e.ejection.until,
 			InFlight: e.inFlight.Load(), Idle: e.idleConns(), Requests: e.requests.Load(),
-			Latency: e.took.Latency(),
+		}
+		if t := e.used.Load(); t != nil {
+			es.Latency = t.took.Latency()
 		}
 		if last := e.lastError.Load(); last != nil {
 			es.LastError, es.LastErrorAt = last.text, last.at
