@@ -52,9 +52,14 @@ func nativeIndex(d exchange.Nanos) int {
 // A histogram counts durations in classic and in native buckets. The client library's own costs two to three times as much
 // per observation, and more when several cores observe at once.
 type histogram struct {
+	counts atomic.Pointer[counts] // nil before the first observation: a route that nobody asks for costs no memory
+}
+
+// The counts of a histogram.
+type counts struct {
 	buckets   [len(bounds) + 1]atomic.Uint64
-	micros    atomic.Uint64                 // the sum: nanoseconds would overflow after 584 years, which 10,000 open requests reach in 21 days
-	native    atomic.Pointer[nativeBuckets] // nil before the first observation: a route that nobody asks for costs no memory
+	micros    atomic.Uint64 // the sum: nanoseconds would overflow after 584 years, which 10,000 open requests reach in 21 days
+	native    nativeBuckets
 	exemplars [len(bounds) + 1]atomic.Pointer[exemplar]
 }
 
@@ -69,16 +74,16 @@ type exemplar struct {
 func (h *histogram) observe(d exchange.Nanos) int {
 	d = max(d, 0)
 	i := bucketOf(d)
-	h.buckets[i].Add(1)
-	h.micros.Add(uint64(d) / 1000)
-	native := h.native.Load()
-	if native == nil {
-		native = new(nativeBuckets)
-		if !h.native.CompareAndSwap(nil, native) {
-			native = h.native.Load()
+	c := h.counts.Load()
+	if c == nil {
+		c = new(counts)
+		if !h.counts.CompareAndSwap(nil, c) {
+			c = h.counts.Load()
 		}
 	}
-	native[nativeIndex(d)-nativeFirst].Add(1)
+	c.buckets[i].Add(1)
+	c.micros.Add(uint64(d) / 1000)
+	c.native[nativeIndex(d)-nativeFirst].Add(1)
 	return i
 }
 
@@ -86,26 +91,32 @@ func (h *histogram) observe(d exchange.Nanos) int {
 func (h *histogram) observeTraced(d exchange.Nanos, trace [16]byte) {
 	i := h.observe(d)
 	if trace != ([16]byte{}) {
-		h.exemplars[i].Store(&exemplar{trace: trace, value: time.Duration(max(d, 0)).Seconds(), at: time.Now()})
+		h.counts.Load().exemplars[i].Store(&exemplar{trace: trace, value: time.Duration(max(d, 0)).Seconds(), at: time.Now()})
 	}
 }
 
 // collect sends the histogram; one without an observation is left out.
 func (h *histogram) collect(ch chan<- prometheus.Metric, desc *prometheus.Desc, labels ...string) {
-	native := h.native.Load()
-	if native == nil {
-		return
+	if c := h.counts.Load(); c != nil {
+		ch <- &sample{counts: c, desc: desc, labels: labels}
 	}
-	ch <- &sample{histogram: h, native: native, desc: desc, labels: labels}
+}
+
+// latency returns what was counted.
+func (h *histogram) latency() Latency {
+	c := h.counts.Load()
+	if c == nil {
+		return Latency{}
+	}
+	return latencyOf(&c.buckets)
 }
 
 // A sample is a histogram at a scrape. The client library has no metric that is made elsewhere and holds classic buckets,
 // native ones and exemplars.
 type sample struct {
-	histogram *histogram
-	native    *nativeBuckets
-	desc      *prometheus.Desc
-	labels    []string
+	*counts
+	desc   *prometheus.Desc
+	labels []string
 }
 
 // Desc implements prometheus.Metric.
@@ -113,20 +124,19 @@ func (s *sample) Desc() *prometheus.Desc { return s.desc }
 
 // Write implements prometheus.Metric.
 func (s *sample) Write(out *dto.Metric) error {
-	h := s.histogram
 	histogram := &dto.Histogram{
-		SampleSum: proto.Float64(float64(h.micros.Load()) / 1e6), Schema: proto.Int32(nativeSchema),
+		SampleSum: proto.Float64(float64(s.micros.Load()) / 1e6), Schema: proto.Int32(nativeSchema),
 		ZeroThreshold: proto.Float64(0), ZeroCount: proto.Uint64(0),
 	}
 	var count uint64
-	for i := range h.buckets {
-		count += h.buckets[i].Load()
+	for i := range s.buckets {
+		count += s.buckets[i].Load()
 		bound := math.Inf(1)
 		if i < len(bounds) {
 			bound = bounds[i].Seconds()
 		}
 		bucket := &dto.Bucket{UpperBound: proto.Float64(bound), CumulativeCount: proto.Uint64(count)}
-		if e := h.exemplars[i].Load(); e != nil {
+		if e := s.exemplars[i].Load(); e != nil {
 			bucket.Exemplar = &dto.Exemplar{
 				Label: []*dto.LabelPair{{Name: proto.String("trace_id"), Value: proto.String(hex.EncodeToString(e.trace[:]))}},
 				Value: proto.Float64(e.value), Timestamp: timestamppb.New(e.at),

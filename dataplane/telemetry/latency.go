@@ -74,7 +74,7 @@ func (m *Metrics) Latency(namespace, service, route string) (request, upstream L
 	if r == nil {
 		return Latency{}, Latency{}
 	}
-	return latencyOf(&r.duration.buckets), latencyOf(&r.upstream.buckets)
+	return r.duration.latency(), r.upstream.latency()
 }
 
 // Certificates are those that SetCertificates was given last.

@@ -22,8 +22,11 @@ type Budget struct {
 	requests [slots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
 
 	mu   sync.Mutex // retries are few
-	made [slots]struct{ second, count uint64 }
+	made *[slots]retries // nil before the first: most routes never retry
 }
+
+// The retries of one second.
+type retries struct{ second, count uint64 }
 
 func secondOf(now exchange.Nanos) uint64 {
 	return uint64(now/exchange.Nanos(time.Second)) & (1<<32 - 1)
@@ -55,7 +58,7 @@ func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
 	}
 	second := secondOf(now)
 	recent := func(of uint64) bool { return of <= second && of+window > second }
-	var requests, retries uint64
+	var requests, retried uint64
 	for i := range b.requests {
 		if v := b.requests[i].Load(); recent(v >> 32) {
 			requests += v & (1<<32 - 1)
@@ -63,13 +66,16 @@ func (b *Budget) Retry(now exchange.Nanos, percent int) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.made == nil {
+		b.made = new([slots]retries)
+	}
 	for i := range b.made {
 		if r := &b.made[i]; recent(r.second) {
-			retries += r.count
+			retried += r.count
 		}
 	}
 	allowed := requests * uint64(percent) / 100
-	if retries >= max(allowed, minRetries) {
+	if retried >= max(allowed, minRetries) {
 		return false
 	}
 	r := &b.made[second%slots]
