@@ -2,7 +2,6 @@ package standalone
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -90,18 +89,16 @@ func (h *history) read(path string) reading {
 	if path == "" {
 		return reading{}
 	}
-	names := []string{path}
-	info, err := os.Stat(path)
-	if err == nil && info.IsDir() {
-		names, err = files.In(path)
-		if err == nil && len(names) == 0 {
-			return reading{problems: []Problem{{File: path, Message: "the folder holds no *.yaml file"}}}
-		}
+	if list, ok := h.folder.Again(tree.MaxFileBytes); ok {
+		return reading{files: list}
 	}
-	if err != nil {
+	list, failures, err := h.folder.Read(path, tree.MaxFileBytes)
+	switch {
+	case err != nil:
 		return reading{problems: []Problem{{File: path, Message: files.Reason(err)}}}
+	case len(list)+len(failures) == 0:
+		return reading{problems: []Problem{{File: path, Message: "the folder holds no *.yaml file"}}}
 	}
-	list, failures := h.reader.Read(names, tree.MaxFileBytes)
 	r := reading{files: list}
 	for _, f := range failures {
 		r.problems = append(r.problems, Problem{File: f.Name, Message: files.Reason(f.Err)})

@@ -32,7 +32,7 @@ type candidate struct {
 // A history is what is kept from one load to the next: as much of the parts as unchanged files need no second look, and what
 // became of their services. It belongs to one Source. Its zero value knows nothing.
 type history struct {
-	reader      files.Reader
+	folder      files.Folder
 	parts       map[*files.File]*part
 	translation translate.Memory
 	shapes      shape.Shapes

@@ -10,17 +10,8 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/controllers/standalone/files"
 )
 
-const (
-	// settle is how long the files must be quiet before they are read: editors and copies write in steps.
-	settle = 50 * time.Millisecond
-	// settleWhole is the same after a file was put into its place as a whole, as careful writers and Kubernetes do, or was
-	// taken away: nothing follows of that file, but others may.
-	settleWhole = 10 * time.Millisecond
-	// patience is how long a folder that is never quiet may put that off.
-	patience = time.Second
-	// recheck finds what no event told: file systems without events, and watched folders that were replaced.
-	recheck = 5 * time.Second
-)
+// recheck finds what no event told: file systems without events, and watched folders that were replaced.
+const recheck = 5 * time.Second
 
 // A Source keeps a configuration up to date with its files.
 type Source struct {
@@ -64,7 +55,7 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		w = files.NewWatcher(s.log)
 	}
 	defer w.Close()
-	w.Follow(s.watched())
+	w.Follow(s.watched(), false)
 	if first == nil || first.selfSigned { // whoever has loaded it has not kept what was made for it
 		var problems []Problem
 		if first, problems = Load(s.options); first == nil {
@@ -72,57 +63,52 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		}
 	}
 	s.history = first.history
+	s.history.folder.Watch()
 	if err := apply(first); err != nil {
 		return err
 	}
 	seen := first.read
 	s.files = first.files
-	w.Follow(s.watched())
+	w.Follow(s.watched(), false)
 
-	quiet := time.NewTimer(settle) // the first look compares with what was handed in
+	quiet := time.NewTimer(files.Settle) // the first look compares with what was handed in
 	defer quiet.Stop()
 	again := time.NewTicker(s.recheck)
 	defer again.Stop()
-	var since, until time.Time // the first event of those that are waiting, and when they are looked at
+	var lull files.Lull
 	for {
 		forced := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-w.Events():
-			now := time.Now()
-			if since.IsZero() {
-				since = now
-			}
-			wait := settle
-			if !files.Growing(e) {
-				wait = settleWhole
-			}
-			if next := now.Add(wait); next.After(until) {
-				until = next
-			}
-			if last := since.Add(patience); until.After(last) {
-				until = last
-			}
-			quiet.Reset(until.Sub(now))
+			s.history.folder.Told(e)
+			quiet.Reset(lull.Wait(time.Now(), e))
 			continue
 		case err := <-w.Errors():
+			if files.Overflow(err) { // so much has happened that nobody knows what
+				s.history.folder.Doubt()
+				quiet.Reset(files.Settle)
+				continue
+			}
 			s.log.Error(err, "watching the configuration failed; it is read again every few seconds")
 			continue
 		case <-s.reload:
 			forced = true
+			s.history.folder.Doubt()
 		case <-quiet.C:
 		case <-again.C:
+			s.history.folder.Doubt()
 		}
-		since, until = time.Time{}, time.Time{}
-		w.Follow(s.watched())
+		lull = files.Lull{}
+		w.Follow(s.watched(), s.history.folder.Sure())
 		now := s.history.read(s.options.Path)
 		if !forced && now.same(seen) && !s.files.Changed() {
 			continue
 		}
 		seen = now
 		s.result(s.update(now, apply))
-		w.Follow(s.watched())
+		w.Follow(s.watched(), s.history.folder.Sure())
 	}
 }
 

@@ -27,7 +27,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestIn(t *testing.T) {
+func TestList(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "odd [name]*")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -37,9 +37,10 @@ func TestIn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := In(dir)
-	if want := []string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")}; !slices.Equal(got, want) || err != nil {
-		t.Errorf("%v, %v", got, err)
+	var f Folder
+	got, failures, err := f.Read(dir, 1)
+	if len(got) != 2 || got[0].Name != filepath.Join(dir, "a.yaml") || got[1].Name != filepath.Join(dir, "b.yaml") || len(failures) > 0 || err != nil {
+		t.Errorf("%v, %v, %v", got, failures, err)
 	}
 }
 

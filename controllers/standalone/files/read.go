@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -57,19 +56,15 @@ func Reason(err error) string {
 	return err.Error()
 }
 
-// In lists the *.yaml files of a folder in the order of their names. Hidden ones are left out.
-func In(folder string) ([]string, error) {
-	entries, err := list(folder)
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = filepath.Join(folder, e.Name())
-	}
-	return names, err
-}
-
+// list lists the *.yaml files of a folder in the order of their names. Hidden ones are left out.
 func list(folder string) ([]os.DirEntry, error) {
 	entries, err := os.ReadDir(folder)
 	return slices.DeleteFunc(entries, func(e os.DirEntry) bool {
-		return !strings.HasSuffix(e.Name(), ".yaml") || strings.HasPrefix(e.Name(), ".")
+		return !listed(e.Name())
 	}), err
+}
+
+// listed says whether a file of that name belongs to a folder's.
+func listed(name string) bool {
+	return strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".")
 }

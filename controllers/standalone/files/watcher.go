@@ -11,8 +11,9 @@ import (
 
 // A Watcher follows the folders that paths depend on. Its zero value is silent, as on a system without events.
 type Watcher struct {
-	fs  *fsnotify.Watcher
-	log logr.Logger
+	fs    *fsnotify.Watcher
+	log   logr.Logger
+	paths []string // that it follows
 }
 
 // NewWatcher returns a Watcher that follows nothing yet. It is silent where the system has no events for it.
@@ -40,9 +41,6 @@ func (w *Watcher) Events() <-chan fsnotify.Event {
 	return w.fs.Events
 }
 
-// Growing says whether an event is of a file that is being written, and may not be whole yet.
-func Growing(e fsnotify.Event) bool { return e.Has(fsnotify.Write) }
-
 // Errors tells that changes may have been missed.
 func (w *Watcher) Errors() <-chan error {
 	if w.fs == nil {
@@ -52,11 +50,12 @@ func (w *Watcher) Errors() <-chan error {
 }
 
 // Follow makes the paths the ones that are watched: by their folders, because files are replaced by renaming others over
-// them.
-func (w *Watcher) Follow(paths []string) {
-	if w.fs == nil {
+// them. same says that nobody has changed where links lead since they were followed the last time.
+func (w *Watcher) Follow(paths []string, same bool) {
+	if w.fs == nil || same && slices.Equal(paths, w.paths) {
 		return
 	}
+	w.paths = paths
 	wanted := folders(paths)
 	for _, have := range w.fs.WatchList() {
 		if !slices.Contains(wanted, have) {
