@@ -47,6 +47,7 @@ type Clusters struct {
 	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve
 	version atomic.Uint64 // counts how often the endpoints of a cluster, or what they can do, changed
 	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
+	digest  digest        // of the changes that are too many to be logged one by one
 
 	mu    sync.Mutex
 	byID  map[string]*Cluster
@@ -67,16 +68,18 @@ func New(o Options) *Clusters {
 	return &Clusters{options: o, opener: dial.Opener{Permit: o.Permit, Dial: o.Dial}, byID: map[string]*Cluster{}}
 }
 
-// Run closes idle connections that are old, or that the endpoint has closed, until ctx ends.
+// Run closes idle connections that are old, or that the endpoint has closed, and logs the digest, until ctx ends.
 func (cs *Clusters) Run(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			cs.summarise()
 			return
 		case <-ticker.C:
 			cs.sweep()
+			cs.summarise()
 		}
 	}
 }

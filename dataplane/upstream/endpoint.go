@@ -122,24 +122,12 @@ func (e *Endpoint) forgetChecks() []event {
 	return e.healthChanged(true, "health checks were turned off")
 }
 
-// An event is a change, to be logged and told to the Observer when no lock is held any more.
-type event struct {
-	endpoint *Endpoint
-	tell     func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort)
-}
-
-// emit tells events.
-func (cs *Clusters) emit(events []event) {
-	for _, v := range events {
-		c, addr := v.endpoint.cluster, v.endpoint.addr
-		serving, total := c.Counts()
-		v.tell(cs.options.Log.WithValues("service", c.Settings().Service, "cluster", c.id, "endpoint", addr.String(),
-			"serving", serving, "endpoints", total), cs.options.Observer, c.id, addr)
-	}
-}
-
 func (e *Endpoint) healthChanged(healthy bool, reason string) []event {
-	return []event{{e, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+	kind := becameUnhealthy
+	if healthy {
+		kind = becameHealthy
+	}
+	return []event{{e, kind, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
 		if healthy {
 			log.Info("endpoint is healthy again", "reason", reason)
 		} else {

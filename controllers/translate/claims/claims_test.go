@@ -36,7 +36,7 @@ func (s service) Owner() string { return string(s) }
 
 func TestRequests(t *testing.T) {
 	const at = "0.0.0.0:80"
-	r := claims.NewRequests()
+	r := claims.NewRequests(0)
 	one := claims.Claim{Service: 0, Field: "routes[0]", Route: "api", Of: service("a/one")}
 	two := claims.Claim{Service: 1, Of: service("a/two")}
 	api := snapshot.Match{Path: "/api", Methods: []string{"GET", "PUT"}, Headers: []snapshot.ValueMatch{{Name: "X-A", Value: "b"}}}
@@ -76,7 +76,7 @@ func TestRequests(t *testing.T) {
 
 // A route that takes more than it was meant to yields to others, but not to its own service's.
 func TestWeakYields(t *testing.T) {
-	r, route := claims.NewRequests(), &snapshot.Route{}
+	r, route := claims.NewRequests(0), &snapshot.Route{}
 	weak := claims.Claim{Service: 0, Field: "routes[0]", Weak: route, Of: service("weak")}
 	r.Take("a", nil, snapshot.Match{}, weak)
 	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 0, Of: service("weak")}); !part || !all || r.Yields(route) {

@@ -24,9 +24,9 @@ type Taken struct {
 	field, route string
 }
 
-// NewRequests returns one in which nobody takes any.
-func NewRequests() *Requests {
-	return &Requests{claims: map[request]Claim{}, yields: map[*snapshot.Route]bool{}}
+// NewRequests returns one in which nobody takes any. There will be about so many claims.
+func NewRequests(expected int) *Requests {
+	return &Requests{claims: make(map[request]Claim, expected), yields: map[*snapshot.Route]bool{}}
 }
 
 // A request is what one match of one host takes, spelt so that equal ones are equal.

@@ -21,7 +21,7 @@ const (
 type Budget struct {
 	requests [slots]atomic.Uint64 // a second in the upper half, the requests of that second in the lower
 
-	mu   sync.Mutex // retries are few
+	mu   sync.Mutex      // retries are few
 	made *[slots]retries // nil before the first: most routes never retry
 }
 
