@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -105,6 +106,9 @@ func translate(in Input, memory, before *Memory) (*snapshot.Snapshot, []Problem)
 	t.claims(in)
 	for i := range in.Services {
 		t.build(i, &in.Services[i])
+		if i%32 == 31 {
+			runtime.Gosched() // thousands take longer than requests like to wait for a processor
+		}
 	}
 	for _, l := range t.out.Listeners { // of equal ones the first is taken
 		if !t.requests.Yielding() {

@@ -109,7 +109,8 @@ func (r *Reader) one(name string, most int64) (*File, error) {
 	return before, nil
 }
 
-// Each calls do with every number below n, on as many goroutines as there are processors.
+// Each calls do with every number below n, on as many goroutines as there are processors. After each of them they let others
+// run: whoever waits for a processor, such as a request, would else wait for 10 ms.
 func Each(n int, do func(i int)) {
 	workers := min(n, runtime.GOMAXPROCS(0))
 	if workers <= 1 || n < 2 {
@@ -124,6 +125,7 @@ func Each(n int, do func(i int)) {
 		running.Go(func() {
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				do(i)
+				runtime.Gosched()
 			}
 		})
 	}
