@@ -22,6 +22,12 @@ const (
 	// between is the least time between two returns: what a proxy under load gives back it needs again. A collection takes about
 	// a second of CPU time for a gigabyte.
 	between = 15 * time.Second
+	// room is how much may be allocated between two collections where more lives: what lives is configuration then, which need
+	// not have as much garbage beside it, as the runtime would allow. Measured with 10,000 services, all of which change at
+	// once: 100 MiB of 430 stay free.
+	room = 64 << 20
+	// leastPercent bounds how much more often there are collections because of that.
+	leastPercent = 40
 )
 
 // A Keeper keeps the process's memory.
@@ -29,6 +35,8 @@ type Keeper struct {
 	log    logr.Logger
 	root   string
 	own    bool          // the limit is ours to set
+	paces  bool          // and so is how much garbage there may be
+	pace   int           // percent, that was set
 	limit  int64         // that was set; 0: none
 	settle time.Duration // between two looks
 
@@ -40,8 +48,8 @@ type Keeper struct {
 
 // NewKeeper returns a Keeper, which has set the limit for the first time, unless GOMEMLIMIT says what it shall be.
 func NewKeeper(log logr.Logger) *Keeper {
-	k := &Keeper{log: log, root: "/", settle: look}
-	k.own = os.Getenv("GOMEMLIMIT") == ""
+	k := &Keeper{log: log, root: "/", settle: look, pace: 100}
+	k.own, k.paces = os.Getenv("GOMEMLIMIT") == "", os.Getenv("GOGC") == ""
 	k.follow()
 	return k
 }
@@ -76,9 +84,25 @@ func (k *Keeper) Run(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			k.follow()
+			k.setPace()
 			k.giveBack(now)
 		}
 	}
+}
+
+// setPace lets there be as much garbage as lives, the runtime's own way, or room, if that is less.
+func (k *Keeper) setPace() {
+	if !k.paces {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	pace := int(min(100, max(leastPercent, room*100/max(live[0].Value.Uint64(), 1))))
+	if pace == k.pace || pace != 100 && pace != leastPercent && max(pace-k.pace, k.pace-pace) < 10 {
+		return // setting it stops everything for a moment
+	}
+	k.pace = pace
+	debug.SetGCPercent(pace)
 }
 
 // giveBack returns to the system what a peak has left behind, when it is over: when hardly any collection was due since the last

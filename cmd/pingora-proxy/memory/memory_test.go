@@ -144,3 +144,40 @@ func TestPeakIsGivenBack(t *testing.T) {
 		t.Errorf("%d collections for nothing", n-collections)
 	}
 }
+
+// Beside much that lives there is less garbage, unless GOGC says otherwise.
+func TestPace(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	pace := func() int {
+		p := debug.SetGCPercent(100)
+		debug.SetGCPercent(p)
+		return p
+	}
+	t.Setenv("GOMEMLIMIT", "off")
+	t.Setenv("GOGC", "")
+	k := NewKeeper(logr.Discard())
+	runtime.GC()
+	k.setPace()
+	if p := pace(); p != 100 {
+		t.Errorf("of nothing: %d %%", p)
+	}
+	much := make([]byte, 128<<20)
+	runtime.GC()
+	k.setPace()
+	if p := pace(); p < leastPercent || p > 50 {
+		t.Errorf("beside 128 MiB: %d %%", p)
+	}
+	t.Setenv("GOGC", "200")
+	other := NewKeeper(logr.Discard())
+	debug.SetGCPercent(200)
+	other.setPace()
+	if p := pace(); p != 200 {
+		t.Errorf("with GOGC it was set to %d %%", p)
+	}
+	runtime.KeepAlive(much)
+	runtime.GC()
+	k.setPace()
+	if p := pace(); p != 100 {
+		t.Errorf("when it is gone: %d %%", p)
+	}
+}
