@@ -39,15 +39,19 @@ func (cs *Clusters) emit(events []event) {
 	}
 }
 
-// maxLines is how many changes of endpoints are logged one by one in a round of the janitor, a second. A network that is cut
-// changes thousands at once: a line for each tells nobody more, and hides everything else.
-const maxLines = 100
+// maxLines is how many changes of endpoints are logged one by one, when few have been lately; each round of the janitor, a
+// second, allows some more. A network that is cut changes thousands at once: a line for each tells nobody more, and hides
+// everything else.
+const (
+	maxLines = 100
+	more     = 10
+)
 
 // A digest counts the changes that get no line of their own.
 type digest struct {
 	mu    sync.Mutex
-	lines int // of this round
-	last  int // those of them that were about clusters without an endpoint
+	lines int // that were written, less what the rounds have allowed
+	last  int // the same of those that were about clusters without an endpoint
 	kept  [changeCount]int
 }
 
@@ -73,7 +77,7 @@ func (d *digest) next() (kept [changeCount]int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept = d.kept
-	d.lines, d.last, d.kept = 0, 0, [changeCount]int{}
+	d.lines, d.last, d.kept = max(0, d.lines-more), max(0, d.last-more), [changeCount]int{}
 	return kept
 }
 

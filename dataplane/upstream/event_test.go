@@ -68,7 +68,7 @@ func TestManyChangesAtOnce(t *testing.T) {
 	}
 	check(nil)
 	cs.summarise()
-	if n := count("endpoint is healthy again"); n != maxLines || !strings.Contains(lines[len(lines)-1], `"healthy_again"=900`) {
+	if n := count("endpoint is healthy again"); n != 2*more || !strings.Contains(lines[len(lines)-1], `"healthy_again"=980`) {
 		t.Errorf("%d lines, and %s", n, lines[len(lines)-1])
 	}
 	if n := changes.Load(); n != 2000 {

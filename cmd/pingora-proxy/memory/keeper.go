@@ -24,7 +24,7 @@ const (
 	between = 15 * time.Second
 	// room is how much may be allocated between two collections where more lives: what lives is configuration then, which need
 	// not have as much garbage beside it, as the runtime would allow. Measured with 10,000 services, all of which change at
-	// once: 100 MiB of 430 stay free.
+	// once: 356 MiB are resident at most instead of 569.
 	room = 64 << 20
 	// leastPercent bounds how much more often there are collections because of that.
 	leastPercent = 40
