@@ -33,6 +33,8 @@ type Options struct {
 	Splice string
 	// Profile is a directory for a CPU profile of ours for each row, "" for none.
 	Profile string
+	// Network says in the report where it is measured.
+	Network string
 	// Progress receives a line for each measurement.
 	Progress io.Writer
 }

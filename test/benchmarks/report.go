@@ -175,6 +175,7 @@ func (r Report) conditions(b *strings.Builder) {
 	m := r.machine
 	fmt.Fprintf(b, "\n## How it was measured\n\n- %s: %s, %d CPUs, %s, %s; programs built with %s\n",
 		r.when.Format(time.DateOnly), m.CPU, m.CPUs, m.Memory, m.Kernel, m.Go)
+	fmt.Fprintf(b, "- network: the loopback of %s\n", r.opt.Network)
 	for _, name := range slices.Sorted(maps.Keys(r.versions)) {
 		fmt.Fprintf(b, "- %s: %s\n", name, r.versions[name])
 	}

@@ -39,7 +39,7 @@ func testReport() Report {
 		contenders: []string{Nginx, Ours, HAProxy, Relay},
 		versions:   map[string]string{Nginx: "nginx/1.22.1"},
 		machine:    report.Machine{CPU: "Some CPU", CPUs: 2, Memory: "24 GiB", Kernel: "Linux 6.1 x86_64", Go: "go1.26"},
-		opt:        Options{Rounds: 7, Duration: 5 * time.Second, Splice: SpliceBest},
+		opt:        Options{Rounds: 7, Duration: 5 * time.Second, Splice: SpliceBest, Network: "somewhere, cubic"},
 		when:       time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 }
@@ -62,7 +62,7 @@ func TestMarkdown(t *testing.T) {
 		"The machine has 2 CPUs, which wrk and the origin share", "- `relay` stands for the physical limit",
 		"](benchmarks.svg)\n",
 		"| tiny response, 64 keep-alive clients | nginx | 20.0 | 1.00 | 40000 | 1.00 ms | 2.00 ms | 40.0 MiB |\n|  | pingora-proxy | 15.0 | 0.75 |",
-		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- nginx: nginx/1.22.1\n- rounds: 7, with 5s",
+		"- 2026-01-02: Some CPU, 2 CPUs, 24 GiB, Linux 6.1 x86_64; programs built with go1.26\n- network: the loopback of somewhere, cubic\n- nginx: nginx/1.22.1\n- rounds: 7, with 5s",
 		"- tiny64: `wrk -t1 -c64 -d5s",
 		"- tiny64: a round was repeated: nginx: 3 socket \\| errors\n",
 		"\n" + notesBegin + "\n" + notesEnd + "\n",

@@ -34,6 +34,7 @@ func main() {
 type flags struct {
 	opt       benchmarks.Options
 	out, plot string
+	network   string
 	smoke     bool
 }
 
@@ -52,6 +53,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.out, "out", "docs/benchmarks.md", "report to write; with -rows or -peers only when given, else the report is printed")
 	set.StringVar(&f.plot, "plot", "docs/benchmarks.svg", "plot to write with the report")
 	set.StringVar(&f.opt.Profile, "profile", "", "directory for a CPU profile of ours for each row")
+	set.StringVar(&f.network, "network", "", "where to measure: own, a network namespace made for it (needs root), or host; unset: own for root")
 	set.BoolVar(&f.smoke, "smoke", false, "only check that everything works: one round of a second for two rows, no file is written")
 	if err := set.Parse(args); err != nil {
 		return flags{}, err
@@ -93,10 +95,18 @@ func parse(args []string) (flags, error) {
 		return flags{}, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case !slices.Contains([]string{benchmarks.SpliceBest, benchmarks.SpliceAlways, benchmarks.SpliceAuto, benchmarks.SpliceOff}, f.opt.Splice):
 		return flags{}, fmt.Errorf("-haproxy-splice %s: must be best, always, auto or off", f.opt.Splice)
+	case !slices.Contains([]string{"", networkOwn, networkHost, networkInside}, f.network):
+		return flags{}, fmt.Errorf("-network %s: must be own or host", f.network)
 	case f.opt.Rounds < 1:
 		return flags{}, fmt.Errorf("-rounds %d: must be at least 1", f.opt.Rounds)
 	case f.opt.Duration < time.Second || f.opt.Duration%time.Second != 0:
 		return flags{}, fmt.Errorf("-duration %s: must be whole seconds, at least one", f.opt.Duration)
+	}
+	if f.network == "" {
+		f.network = networkHost
+		if os.Geteuid() == 0 {
+			f.network = networkOwn
+		}
 	}
 	f.opt.Progress = os.Stderr
 	return f, nil
@@ -107,6 +117,15 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	switch f.network {
+	case networkOwn:
+		return inside(ctx, f, args)
+	case networkInside:
+		if err := furnish(); err != nil {
+			return err
+		}
+	}
+	f.opt.Network = network(f)
 	bench, err := benchmarks.New(ctx, f.opt)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ func TestParseRefuses(t *testing.T) {
 		"-duration 1500ms":      "must be whole seconds",
 		"-duration 0s":          "must be whole seconds",
 		"-haproxy-splice maybe": "must be best, always, auto or off",
+		"-network elsewhere":    "must be own or host",
 		"tiny64":                `unexpected argument "tiny64"`,
 	} {
 		if _, err := parse(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
