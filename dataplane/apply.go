@@ -227,9 +227,9 @@ func (d *DataPlane) accept(l *openListener) {
 		if l.streams != nil {
 			d.stream(nc, l, facts)
 		} else if terminator == nil {
-			server.Serve(nc, facts)
+			server.Serve(nc, &facts)
 		} else if conn := d.handshake(nc, terminator, &facts); conn != nil {
-			server.Serve(conn, facts)
+			server.Serve(conn, &facts)
 		}
 	}, func() { d.metrics.RejectConnection(exchange.Overload) }, d.metrics.AcceptErrors.Inc)
 }

@@ -67,8 +67,8 @@ type conn struct {
 	headSize  int
 }
 
-func newConn(s *Server, nc net.Conn, facts exchange.Conn) *conn {
-	c := &conn{srv: s, nc: nc, facts: facts, fd: -1, first: true}
+func newConn(s *Server, nc net.Conn, facts *exchange.Conn) *conn {
+	c := &conn{srv: s, nc: nc, facts: *facts, fd: -1, first: true}
 	c.facts.RemoteIP = facts.Remote.Addr().Unmap().AppendTo(nil)
 	c.timer.Owner = c
 	c.body.c = c

@@ -211,7 +211,7 @@ func (r *rig) dial(how string) net.Conn {
 				return
 			}
 		}
-		r.srv.Serve(far, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")})
+		r.srv.Serve(far, &exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")})
 	})
 	<-started
 	if how == "tls" {

@@ -21,7 +21,7 @@ func TestPreface(t *testing.T) {
 		read  string
 	}
 	over := make(chan handed, 1)
-	r.srv.OnPreface(func(nc net.Conn, facts exchange.Conn, read []byte) { over <- handed{nc, facts, string(read)} })
+	r.srv.OnPreface(func(nc net.Conn, facts *exchange.Conn, read []byte) { over <- handed{nc, *facts, string(read)} })
 	for _, pieces := range [][]string{
 		{preface + "frames"},
 		{"P", "RI * HTT", "P/2.0\r", "\n\r\nSM\r\n\r\nframes"},

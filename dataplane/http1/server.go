@@ -29,7 +29,7 @@ type Server struct {
 	sweeper *wire.Sweeper
 	log     logr.Logger
 	options atomic.Pointer[ServerOptions]
-	preface func(nc net.Conn, facts exchange.Conn, read []byte)
+	preface func(nc net.Conn, facts *exchange.Conn, read []byte)
 
 	draining atomic.Bool
 	mu       sync.Mutex
@@ -49,7 +49,7 @@ func (s *Server) SetOptions(o ServerOptions) { s.options.Store(&o) }
 
 // OnPreface has connections over plain TCP that begin with the preface of HTTP/2 served by serve, which gets what was read
 // of them. It is called before Serve; without it they are refused.
-func (s *Server) OnPreface(serve func(nc net.Conn, facts exchange.Conn, read []byte)) {
+func (s *Server) OnPreface(serve func(nc net.Conn, facts *exchange.Conn, read []byte)) {
 	s.preface = serve
 }
 
@@ -61,7 +61,7 @@ type Secured interface {
 
 // Serve serves a connection, a *net.TCPConn or Secured, to its end and closes it. facts.Remote and what else is known are
 // filled in by the caller.
-func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
+func (s *Server) Serve(nc net.Conn, facts *exchange.Conn) {
 	c := newConn(s, nc, facts)
 	s.open(c)
 	c.serve()
@@ -71,7 +71,7 @@ func (s *Server) Serve(nc net.Conn, facts exchange.Conn) {
 // Start has a Loop serve a connection to its end, and calls ended then. Requests for which that does not do (those with a
 // body, or that become a tunnel) move the connection to a goroutine of its own, where it stays.
 func (s *Server) Start(sock *loop.Socket, facts exchange.Conn, ended func()) {
-	c := newConn(s, sock, facts)
+	c := newConn(s, sock, &facts)
 	c.sock, c.ended, c.probed = sock, ended, true
 	s.open(c)
 	sock.Start(c.ready)
@@ -104,7 +104,7 @@ func (s *Server) end(c *conn) {
 		if !c.aborted.Load() {
 			_ = c.nc.SetDeadline(time.Time{}) // of a wake-up that came late
 		}
-		s.preface(c.nc, c.facts, c.preface)
+		s.preface(c.nc, &c.facts, c.preface)
 	}
 	if c.ended != nil {
 		c.ended()

@@ -71,8 +71,8 @@ type conn struct {
 }
 
 // newConn makes a conn; read was read from nc already.
-func newConn(s *Server, nc net.Conn, facts exchange.Conn, read []byte) *conn {
-	c := &conn{srv: s, nc: nc, facts: facts, streams: make(map[uint32]*stream)}
+func newConn(s *Server, nc net.Conn, facts *exchange.Conn, read []byte) *conn {
+	c := &conn{srv: s, nc: nc, facts: *facts, streams: make(map[uint32]*stream)}
 	c.facts.RemoteIP = facts.Remote.Addr().Unmap().AppendTo(nil)
 	c.timer.Owner = c
 	c.in, c.out, c.decoder = wire.NewInput(nc, read), wire.NewOutput(nc), wire.NewDecoder()

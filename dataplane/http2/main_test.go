@@ -253,7 +253,7 @@ func (r *rig) dial(how string) net.Conn {
 				return
 			}
 		}
-		r.srv.Serve(far, exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")}, nil)
+		r.srv.Serve(far, &exchange.Conn{Remote: netip.MustParseAddrPort("192.0.2.1:1234")}, nil)
 	})
 	<-started
 	if how == "tls" {

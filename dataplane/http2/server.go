@@ -49,7 +49,7 @@ func (s *Server) SetOptions(o ServerOptions) { s.options.Store(&o) }
 // Serve serves a connection to its end and closes it: TCP, on which the client is known to speak HTTP/2, or TLS over a
 // wire.Carrier that has negotiated it. read was read from it already. facts.Remote and what else is known are filled in by
 // the caller.
-func (s *Server) Serve(nc net.Conn, facts exchange.Conn, read []byte) {
+func (s *Server) Serve(nc net.Conn, facts *exchange.Conn, read []byte) {
 	c := newConn(s, nc, facts, read)
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
