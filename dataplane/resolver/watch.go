@@ -13,10 +13,11 @@ import (
 )
 
 // After a failure a watch asks again after minRetry, doubled each time up to maxRetry, less a random part of up to half
-// so that many names, or many replicas, do not come back in step.
+// so that many names, or many replicas, do not come back in step. It bounds for how long a name server that is well again goes
+// unnoticed, with addresses that may have changed meanwhile (RFC 9520 §3.2 asks for a second at the least).
 const (
 	minRetry = time.Second
-	maxRetry = 30 * time.Second
+	maxRetry = 10 * time.Second
 )
 
 // Watch resolves a name now and again whenever its TTL ends, until stop is called or the Resolver is closed, and calls

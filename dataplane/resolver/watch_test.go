@@ -201,7 +201,7 @@ func TestWatchBacksOff(t *testing.T) {
 			t.Fatalf("asked %d times in 10 minutes", len(asked))
 		}
 		for i := range len(asked) - 1 {
-			most := min(time.Second<<min(i, 10), 30*time.Second)
+			most := min(time.Second<<min(i, 10), 10*time.Second)
 			if pause := asked[i+1] - asked[i]; pause < most/2 || pause > most {
 				t.Errorf("pause %d is %v, want %v to %v", i, pause, most/2, most)
 			}

@@ -56,7 +56,11 @@ services:
 	})
 	load.Await(t, x.rate/2)
 	x.begin(t, p)
-	load.Await(t, x.requests/4) // until what there is to fill is full
+	if r.long { // until what there is to fill is full: for as long again, or the slope is that of the first minute
+		load.Await(t, x.requests)
+	} else {
+		load.Await(t, x.requests/4)
+	}
 	watch := o.watch(t)
 	load.Await(t, x.requests)
 	shows := x.shows(t, o)
