@@ -94,7 +94,7 @@ func translate(in Input, memory, before *Memory) (*snapshot.Snapshot, []Problem)
 		},
 		listeners: map[netip.AddrPort]*snapshot.Listener{},
 		holding:   map[uint16][]int{},
-		clusters:  map[string]bool{},
+		clusters:  make(map[string]bool, len(in.Services)),
 		secured:   map[int]*snapshot.UpstreamTLS{},
 		reported:  map[Problem]bool{},
 		world:     in.World,
