@@ -45,8 +45,12 @@ var idle = scenario{
 					}
 					return conn.SetDeadline(time.Time{})
 				})
-				after := s.settled(t)
-				perClient := (after - before) / float64(clients) / (1 << 10)
+				holds := func() float64 { return (s.settled(t) - before) / float64(clients) / (1 << 10) }
+				atOnce := holds()
+				perClient := atOnce
+				for began := time.Now(); r.long && time.Since(began) < 40*time.Second; { // the handshakes' garbage goes when it is quiet
+					perClient = min(perClient, holds())
+				}
 				each(t, clients, 32, func(i int) error { // whoever closes them saves memory without holding them
 					_ = conns[i].SetDeadline(time.Now().Add(harness.Patience))
 					return askIdle(conns[i], c.protocol == "h2", 3)
@@ -58,7 +62,7 @@ var idle = scenario{
 					open, err := s.value("pingora_proxy_open_connections")
 					return err == nil && open <= 60
 				})
-				s.reports(t, r, c.what, fmt.Sprintf("%d connections, %.1f KiB for each, all of them answered again", clients, perClient), float64(clients)*64/1024)
+				s.reports(t, r, c.what, fmt.Sprintf("%d connections, %.1f KiB for each at once, %.1f KiB in the end, all of them answered again", clients, atOnce, perClient), float64(clients)*64/1024)
 				if r.long && c.bound > 0 && perClient > c.bound {
 					t.Errorf("%s: %.1f KiB for each connection, %.0f are the bound", c.what, perClient, c.bound)
 				}

@@ -37,7 +37,7 @@ var slowClients = scenario{
 				var running sync.WaitGroup
 				var mu sync.Mutex
 				var cut durations
-				uncut := 0
+				latest, uncut := "", 0
 				for i := range clients {
 					running.Go(func() {
 						took, err := s.slow(i, c.protocol, c.ways[i*len(c.ways)/clients])
@@ -48,12 +48,14 @@ var slowClients = scenario{
 							t.Log(err)
 							return
 						}
-						cut = append(cut, took)
+						if cut = append(cut, took); took == cut.percentile(100) {
+							latest = c.ways[i*len(c.ways)/clients].name
+						}
 					})
 				}
 				running.Wait()
-				s.reports(t, r, c.what, fmt.Sprintf("%d slow clients, all cut off after %.1f s (median) to %.1f s, of a limit of %d s",
-					clients, cut.percentile(50).Seconds(), cut.percentile(100).Seconds(), slowLimit), 32)
+				s.reports(t, r, c.what, fmt.Sprintf("%d slow clients, all cut off after %.1f s (median) to %.1f s (%s), of a limit of %d s",
+					clients, cut.percentile(50).Seconds(), cut.percentile(100).Seconds(), latest, slowLimit), 32)
 				if uncut > 0 {
 					t.Errorf("%d of %d were not cut off", uncut, clients)
 				}

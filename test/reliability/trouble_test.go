@@ -172,6 +172,10 @@ func (o *observer) watch(t *testing.T) *watch {
 				now.at = time.Since(began)
 				now.goroutines, err = o.value("go_goroutines")
 			}
+			if err == nil {
+				now.live, err = o.value("go_memstats_next_gc_bytes")
+				now.live /= 2 // see scraped
+			}
 			if err != nil {
 				t.Error(err)
 				return
