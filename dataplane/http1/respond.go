@@ -68,7 +68,9 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		r.Header.AddID(exchange.Date, c.srv.sweeper.Date())
 	}
 	w := c.w
-	w.out = codec.AppendResponseHead(w.out[:0], r, framing)
+	w.borrow()
+	defer w.giveBack()
+	w.out = codec.AppendResponseHead(w.out, r, framing)
 	c.patience = patience{}
 	var err error
 	if framing == codec.NoBody {

@@ -22,10 +22,13 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	r, w, far := &x.Response, c.w, x.Response.Tunnel
 	c.closing = true
 	r.Header.AddIDString(exchange.Connection, "Upgrade")
-	w.out = codec.AppendResponseHead(w.out[:0], r, codec.NoBody)
+	w.borrow()
+	w.out = codec.AppendResponseHead(w.out, r, codec.NoBody)
 	w.out = append(w.out, far.Buffered()...)
 	x.Record.BytesOut += int64(len(far.Buffered()))
-	if err := c.write(w.out); err != nil {
+	err := c.write(w.out)
+	w.giveBack()
+	if err != nil {
 		return err
 	}
 	c.timer.Set(0)
@@ -55,7 +58,7 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 		}
 		up <- err
 	}()
-	err := t.pump(c.nc, far, &t.out)
+	err = t.pump(c.nc, far, &t.out)
 	if err != nil {
 		t.abort()
 	} else if half, ok := c.nc.(interface{ CloseWrite() error }); ok {

@@ -72,8 +72,9 @@ type Conn struct {
 	// of the exchange that it carries now
 	x       *exchange.Exchange
 	try     Try
-	legs    *legs
-	end     int // legs.in[:end] was read
+	out     *buffer // the request as it is written; nil when it has left
+	in      *buffer // the response as it is read; nil before it arrives
+	end     int     // in.b[:end] was read
 	scanned int
 	taken   int // bytes of the request's body that leave with its head
 	phase   phase
@@ -186,7 +187,6 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 	c.phase, c.end, c.scanned, c.taken = phaseSend, 0, 0, 0
 	c.sent, c.early, c.interim = false, false, 0
 	c.upload.state = uploadNone
-	c.legs = legsPool.Get().(*legs)
 	if client, ok := x.Downstream.(wire.Client); ok {
 		client.Attach(&c.timer)
 		if client.Aborted() { // before it could know whom to wake
@@ -205,7 +205,8 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 			framing = codec.ChunkedBody
 		}
 	}
-	out := codec.AppendRequestHead(c.legs.out[:0], r, framing)
+	c.out = outPool.Get().(*buffer)
+	out := codec.AppendRequestHead(c.out.b[:0], r, framing)
 	if r.Body != nil && !r.Expect {
 		// Bytes that are at hand leave with the head. They are taken from the body only when they have left: a stale
 		// connection costs nothing.
@@ -214,7 +215,7 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 			out = codec.AppendData(out, at, framing)
 		}
 	}
-	c.legs.out = out
+	c.out.b = out
 }
 
 // give ends the exchange without a response. err is an *Error, or ErrStale.
@@ -246,14 +247,14 @@ func (c *Conn) advance(fd uintptr) bool {
 			return true
 		}
 		c.early = unasked
-		n, err := wire.Send(int(fd), c.legs.out)
+		n, err := wire.Send(int(fd), c.out.b)
 		c.sent = n > 0
-		if n < len(c.legs.out) {
+		if n < len(c.out.b) {
 			if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
 				c.fail(exchange.UpstreamReset, err)
 				return true
 			}
-			c.rest, c.phase = c.legs.out[max(n, 0):], phaseFinish
+			c.rest, c.phase = c.out.b[max(n, 0):], phaseFinish
 			return true
 		}
 		c.headSent()
@@ -271,6 +272,7 @@ func (c *Conn) advance(fd uintptr) bool {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
+			c.nothingYet()
 			return false
 		case err != nil:
 			c.fail(exchange.UpstreamReset, err)
@@ -296,7 +298,7 @@ func (c *Conn) suspect() bool {
 // advanceSlowly is advance for connections that are not plain TCP.
 func (c *Conn) advanceSlowly() error {
 	if c.phase == phaseSend {
-		c.rest, c.phase = c.legs.out, phaseFinish
+		c.rest, c.phase = c.out.b, phaseFinish
 		return nil
 	}
 	room, ok := c.room()
@@ -334,6 +336,7 @@ func (c *Conn) finishHead() error {
 // headSent goes on to the body, or to waiting for the response.
 func (c *Conn) headSent() {
 	c.phase = phaseAwait
+	c.putOut()
 	r := &c.x.Request
 	switch {
 	case r.Body == nil:
@@ -356,27 +359,30 @@ func (c *Conn) headSent() {
 
 // room is where the response's head is read to. It grows up to the limit of a head.
 func (c *Conn) room() ([]byte, bool) {
-	l := c.legs
-	if c.end == len(l.in) {
-		if len(l.in) >= c.options.Limits.WithDefaults().Bytes+wire.BufferSize {
+	if c.in == nil {
+		c.in = inPool.Get().(*buffer)
+	}
+	in := c.in.b
+	if c.end == len(in) {
+		if len(in) >= c.options.Limits.WithDefaults().Bytes+wire.BufferSize {
 			c.fail(exchange.UpstreamProtocol, errHeadSize)
 			return nil, false
 		}
-		larger := make([]byte, 2*len(l.in))
-		copy(larger, l.in[:c.end])
-		l.in = larger
+		in = make([]byte, 2*len(in))
+		copy(in, c.in.b[:c.end])
+		c.in.b = in
 	}
 	if c.large && c.end == 0 {
-		return l.in[:largeHead], true
+		return in[:largeHead], true
 	}
-	return l.in[c.end:], true
+	return in[c.end:], true
 }
 
 // parse reads heads until the final one is complete. It returns true when waiting is over.
 func (c *Conn) parse() bool {
 	for {
 		r := &c.x.Response
-		head, err := codec.ParseResponse(r, c.x.Request.Method, c.legs.in[:c.end], c.scanned, c.options.Limits)
+		head, err := codec.ParseResponse(r, c.x.Request.Method, c.in.b[:c.end], c.scanned, c.options.Limits)
 		if err != nil {
 			c.fail(exchange.UpstreamProtocol, err)
 			return true
@@ -400,7 +406,7 @@ func (c *Conn) parse() bool {
 			return true
 		}
 		c.passInterim(r)
-		c.end = copy(c.legs.in, c.legs.in[head.Size:c.end])
+		c.end = copy(c.in.b, c.in.b[head.Size:c.end])
 		r.Header.Reset(nil)
 		r.Reason = nil
 		if c.err != nil {
@@ -426,45 +432,6 @@ func (c *Conn) askedFor(r *exchange.Response) bool {
 		}
 	}
 	return true
-}
-
-// passInterim passes a 1xx response on. 100 is passed only to who asked for it.
-func (c *Conn) passInterim(r *exchange.Response) {
-	if r.Status == 100 {
-		c.goOn()
-		return
-	}
-	stripInterim(&r.Header)
-	_ = c.x.Downstream.Interim(c.x, r.Status, &r.Header) // a client that is gone is noticed by the response itself
-}
-
-// stripInterim removes what belongs to the connection that an interim response came on.
-func stripInterim(h *exchange.Header) {
-	for i := h.Next(exchange.Connection, 0); i >= 0; i = h.Next(exchange.Connection, i+1) {
-		_, _, list, _ := h.At(i)
-		for len(list) > 0 {
-			var name []byte
-			if name, list = exchange.NextToken(list); len(name) > 0 {
-				h.DelBytes(name) // of its connection, too, because that one says so
-			}
-		}
-	}
-	for _, id := range [...]exchange.ID{
-		exchange.Connection, exchange.KeepAlive, exchange.ProxyConnection, exchange.TransferEncoding,
-		exchange.ContentLength, exchange.Upgrade, exchange.Trailer,
-	} {
-		h.DelID(id)
-	}
-}
-
-// goOn tells a client that expects it to send the body, and starts to upload it.
-func (c *Conn) goOn() {
-	if c.upload.state != uploadExpects {
-		return
-	}
-	c.timer.Set(c.try.Deadline)
-	_ = c.x.Downstream.Interim(c.x, 100, nil)
-	c.upload.start(c.x)
 }
 
 // interrupted handles the error of a wait: a time-out of ours, or a connection that was closed under it.
@@ -540,8 +507,8 @@ func (c *Conn) finish(reusable bool) {
 		client.Attach(nil)
 	}
 	c.timer.Set(0)
-	putLegs(c.legs)
-	c.legs = nil
+	c.putOut()
+	c.putIn()
 	c.rest = nil
 	c.used, c.tidy = true, reusable
 	c.options.Done(c, reusable)

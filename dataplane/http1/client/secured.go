@@ -56,7 +56,7 @@ func (c *Conn) advanceSecured(fd uintptr) bool {
 			c.end, c.early = n, true
 		}
 		c.sent = true
-		if _, err := c.nc.Write(c.legs.out); err != nil {
+		if _, err := c.nc.Write(c.out.b); err != nil {
 			c.writeCut(err)
 			return true
 		}
@@ -73,6 +73,7 @@ func (c *Conn) advanceSecured(fd uintptr) bool {
 		n, err := c.carrier.Receive(int(fd), c.nc, room)
 		switch {
 		case err == syscall.EAGAIN:
+			c.nothingYet()
 			return false
 		case n == 0:
 			c.fail(exchange.UpstreamReset, orUnexpectedEnd(err))
