@@ -9,6 +9,7 @@ import (
 
 // TestAccess: both the service and the route must let a client's address pass, whatever the connection is to.
 func TestAccess(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		config := `
   - name: shop

@@ -11,6 +11,7 @@ import (
 )
 
 func TestAPIKey(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		line := func(name, key string) string { return fmt.Sprintf("%s:sha256:%x\n", name, sha256.Sum256([]byte(key))) }
 		c.Write(t, "partners.keys", line("acme", "canary-1")+line("acme", "canary-2"))

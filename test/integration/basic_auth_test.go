@@ -17,6 +17,7 @@ const (
 )
 
 func TestBasicAuth(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Write(t, "htpasswd", "# people\nbob:"+hashOfUU+"\ncarol:"+hashOfPassword+"\n")
 		c.Serve(t, `

@@ -20,6 +20,7 @@ func unknown(text string) io.Reader {
 
 // TestBodyLimit: what is too long is refused, however it is framed, and never looks complete to an endpoint.
 func TestBodyLimit(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		type upload struct {
 			path string

@@ -14,6 +14,7 @@ import (
 
 // TestBuffer: the endpoint gets the body with its length, and another endpoint gets it when the first one fails.
 func TestBuffer(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		var broken atomic.Int64
 		fails := func(r *http.Request) bool {

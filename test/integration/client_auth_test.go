@@ -12,6 +12,7 @@ import (
 
 // TestClientAuth: who comes in with which certificate, what the endpoint is told, and what a reload changes.
 func TestClientAuth(t *testing.T) {
+	t.Parallel()
 	ours, others := harness.NewAuthority(t, "ours"), harness.NewAuthority(t, "others")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		chain, key := ours.Issue(t, nil, "must.test", "may.test", "open.test")
@@ -115,6 +116,7 @@ func TestClientAuth(t *testing.T) {
 
 // TestClientAuthWithoutAuthority: a bundle that cannot be used is said to be, and lets nobody in.
 func TestClientAuthWithoutAuthority(t *testing.T) {
+	t.Parallel()
 	ours := harness.NewAuthority(t, "ours")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		chain, key := ours.Issue(t, nil, "a.test")

@@ -43,6 +43,7 @@ func inflate(t testing.TB, coding string, r io.Reader) io.Reader {
 
 // TestCompression: responses get smaller for who can read that, and stay what they are.
 func TestCompression(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		text := harness.Pattern(300_000)
 		next := make(chan struct{})

@@ -10,6 +10,7 @@ import (
 
 // TestCORS: pages of other origins ask, and read what they may.
 func TestCORS(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		asked := make(chan string, 100)
 		origin := c.Origin(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

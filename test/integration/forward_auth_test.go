@@ -52,6 +52,7 @@ func authService(questions chan<- *http.Request, quit <-chan struct{}) http.Hand
 }
 
 func TestForwardAuth(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		questions, quit := make(chan *http.Request, 1), make(chan struct{})
 		defer close(quit)

@@ -108,6 +108,7 @@ func reasonOf(r *matrix.Response) string {
 }
 
 func TestJWT(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		url, file, inline, other := newTokenKey(t, "u1"), newTokenKey(t, "f1"), newTokenKey(t, "i1"), newTokenKey(t, "u1")
 		server := &keyServer{set: jwks(t, url)}
@@ -247,6 +248,7 @@ func TestJWT(t *testing.T) {
 
 // Without keys nobody passes.
 func TestJWTFailsClosed(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		k := newTokenKey(t, "k")
 		server := &keyServer{}

@@ -9,6 +9,7 @@ import (
 
 // TestEverywhere: what is oldest works in every cell, and a change of it takes effect.
 func TestEverywhere(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		const services = `
   - name: shop

@@ -14,6 +14,7 @@ import (
 
 // TestMirror: a copy is what the endpoint got, and nothing of it comes back.
 func TestMirror(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		record := func(to chan string, answer int) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

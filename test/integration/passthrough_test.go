@@ -12,6 +12,7 @@ import (
 
 // TestPassthrough: the endpoints end TLS, and are told apart by the name that the client asks for.
 func TestPassthrough(t *testing.T) {
+	t.Parallel()
 	ours := harness.NewAuthority(t, "ours")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Globals = "limits: {drain_timeout_secs: 1}" // clients stay connected to the end

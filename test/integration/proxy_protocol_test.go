@@ -15,6 +15,7 @@ import (
 // TestProxyProtocolIn: the client is who the header says, over plain HTTP and over TLS; who sends none, or is not trusted,
 // is closed.
 func TestProxyProtocolIn(t *testing.T) {
+	t.Parallel()
 	ours := harness.NewAuthority(t, "ours")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		chain, key := ours.Issue(t, nil, "a.test")

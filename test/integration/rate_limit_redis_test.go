@@ -24,6 +24,7 @@ func startRedis(t *testing.T) *faulty.Redis {
 
 // TestSharedRateLimit: the limit is counted in Redis; while that is away each replica counts for itself, and says so.
 func TestSharedRateLimit(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		redis := startRedis(t)
 		password := filepath.Join(t.TempDir(), "password")

@@ -33,6 +33,7 @@ func served(t *testing.T, c *matrix.Cell, n int, path string, fields ...string) 
 
 // TestRateLimits: who is counted together, who is not, and what a reload changes. A day is longer than any test.
 func TestRateLimits(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		const head = `
   - name: shop
@@ -108,6 +109,7 @@ func TestRateLimits(t *testing.T) {
 
 // TestRateLimitFields: clients learn of every limit that counts them.
 func TestRateLimitFields(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Serve(t, `
   - name: shop
@@ -171,6 +173,7 @@ func sameButForSeconds(got, want string) bool {
 // TestRateLimitByToken: users have their own limits, wherever they come from; who comes without a token is not counted with
 // them, and authentication answers him.
 func TestRateLimitByToken(t *testing.T) {
+	t.Parallel()
 	key := newTokenKey(t, "k")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Write(t, "jwks.json", jwks(t, key))

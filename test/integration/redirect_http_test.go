@@ -10,6 +10,7 @@ import (
 
 // TestRedirectHTTP: several services redirect from one address, beside one of plain HTTP.
 func TestRedirectHTTP(t *testing.T) {
+	t.Parallel()
 	ours := harness.NewAuthority(t, "ours")
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		chain, key := ours.Issue(t, nil, "a.test", "b.test")

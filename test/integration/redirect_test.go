@@ -8,6 +8,7 @@ import (
 
 // TestRedirect: every code, and every part of the location.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Serve(t, `
   - name: shop

@@ -91,6 +91,7 @@ func startVerifier(t *testing.T, keys map[string]string) string {
 
 // TestRequestSigning: the endpoint of the documentation takes what came through the proxy, and nothing else.
 func TestRequestSigning(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		endpoint := startVerifier(t, map[string]string{"one": firstSigningKey, "two": secondSigningKey})
 		c.Write(t, "sign", firstSigningKey+"\n")
@@ -164,6 +165,7 @@ func TestRequestSigning(t *testing.T) {
 
 // TestSigningEd25519: endpoints need the public key alone.
 func TestSigningEd25519(t *testing.T) {
+	t.Parallel()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +200,7 @@ func TestSigningEd25519(t *testing.T) {
 
 // TestSigningFailsClosed: without a key that can be used no request leaves, and nobody learns anything of the key.
 func TestSigningFailsClosed(t *testing.T) {
+	t.Parallel()
 	const short = "canary-too-short" // gitleaks:allow
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Write(t, "sign", short)

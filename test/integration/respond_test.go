@@ -9,6 +9,7 @@ import (
 
 // TestRespond: fixed answers need no endpoints, and may have fields of their own.
 func TestRespond(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Write(t, "keys", "a:sha256:"+strings.Repeat("0a", 32)+"\n")
 		c.Serve(t, `

@@ -9,6 +9,7 @@ import (
 
 // TestRewriteRegex: what an expression matches in the path is replaced, and what comes out is a path or refused.
 func TestRewriteRegex(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Serve(t, `
   - name: shop

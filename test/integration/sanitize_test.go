@@ -11,6 +11,7 @@ import (
 
 // TestSanitize: which fields reach the endpoint, and which the client.
 func TestSanitize(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		origin := c.Origin(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Server", "secret/1.2.3")
@@ -94,6 +95,7 @@ func TestSanitize(t *testing.T) {
 
 // TestMergeSlashes: one form of the path for matching, access, rewriting and forwarding.
 func TestMergeSlashes(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		const more = `
     routes:

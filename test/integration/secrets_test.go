@@ -125,6 +125,7 @@ func (s *sieve) look(t *testing.T, place, text string) {
 // TestCanaries gives the proxy secrets of every kind, in every way that there is, in what is right and what is wrong, and
 // looks for them wherever people look.
 func TestCanaries(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		s := &sieve{made: map[string]string{}}
 		s.controls.Add("the control", secretsControl)

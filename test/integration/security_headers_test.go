@@ -11,6 +11,7 @@ import (
 
 // TestSecurityHeaders: every answer has the fields, but for those that the endpoint wrote itself.
 func TestSecurityHeaders(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		origin := c.Origin(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/own" {

@@ -11,6 +11,7 @@ import (
 
 // TestTCP: whatever is spoken gets through, a dead endpoint costs nothing, and a reload leaves what is open alone.
 func TestTCP(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		c.Globals = "limits: {drain_timeout_secs: 1}" // clients stay connected to the end
 		one, two := startSecure(t, nil, harness.Echo("one")), startSecure(t, nil, harness.Echo("two"))

@@ -63,6 +63,7 @@ func (s *spanSink) await(t *testing.T, trace string, kind otlp.Span_SpanKind) *o
 }
 
 func TestTracing(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		sink := newSpanSink(t)
 		c.Globals = "tracing: {otlp_endpoint: '" + sink.URL + "/v1/traces', sample_percent: 100, propagation: [W3C, B3]}\n"

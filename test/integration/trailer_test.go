@@ -12,6 +12,7 @@ import (
 // TestTrailersBringNothingThatWasRemoved: a field that a filter has removed or written, or that only the proxy writes, does
 // not come behind the body either, for endpoints that read a trailer as if it had stood in the head.
 func TestTrailersBringNothingThatWasRemoved(t *testing.T) {
+	t.Parallel()
 	matrix.Run(t, func(t *testing.T, c *matrix.Cell) {
 		key := newTokenKey(t, "k")
 		c.Write(t, "users", "bob:"+hashOfUU+"\n")
