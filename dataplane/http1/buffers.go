@@ -64,7 +64,11 @@ func (w *work) borrow() {
 	w.out = w.lent.b[:0]
 }
 
+// giveBack does nothing where it was called already.
 func (w *work) giveBack() {
+	if w.lent == nil {
+		return
+	}
 	if cap(w.out) <= 64<<10 {
 		w.lent.b = w.out
 	}

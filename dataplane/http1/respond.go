@@ -238,6 +238,7 @@ func (c *conn) relay(x *exchange.Exchange, framing codec.Framing) error {
 	if err := c.write(w.out); err != nil {
 		return err
 	}
+	w.giveBack()
 	return c.copyResponse(x, framing)
 }
 

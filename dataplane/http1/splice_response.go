@@ -20,6 +20,9 @@ func (s downstreamSide) Moved(n int) {
 	s.conn.Moved(n)
 }
 
+// HeadSent implements wire.Headed: a client that reads slowly holds no more memory than the pipe's.
+func (s downstreamSide) HeadSent() { s.conn.w.giveBack() }
+
 // spliceResponse sends what lies in w.out and lets the kernel move the rest of a body of known length, where both sides
 // are plain TCP. It sends nothing, and returns false, where that cannot be done or is not worth it.
 func (c *conn) spliceResponse(x *exchange.Exchange, framing codec.Framing) (sent bool, err error) {

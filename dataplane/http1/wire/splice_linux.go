@@ -58,6 +58,9 @@ type Side interface {
 	Spurious() bool
 }
 
+// A Headed Side is told when SpliceAfter needs the head no more.
+type Headed interface{ HeadSent() }
+
 // Splice moves n bytes from src to dst without copying them through this process. readSide tells which side an error
 // came from. An EOF of src before n bytes is io.ErrUnexpectedEOF.
 func Splice(dst, src TCP, n int64, to, from Side) (readSide bool, err error) {
@@ -137,6 +140,9 @@ func SpliceAfter(head []byte, dst, src TCP, n int64, to, from Side) (readSide bo
 				return false, err
 			}
 			to.Moved(0)
+		}
+		if h, ok := to.(Headed); ok {
+			h.HeadSent()
 		}
 	}
 	for n > 0 {
