@@ -21,7 +21,7 @@ func (s downstreamSide) Moved(n int) {
 }
 
 // HeadSent implements wire.Headed: a client that reads slowly holds no more memory than the pipe's.
-func (s downstreamSide) HeadSent() { s.conn.w.giveBack() }
+func (s downstreamSide) HeadSent() { s.w.giveBack() }
 
 // spliceResponse sends what lies in w.out and lets the kernel move the rest of a body of known length, where both sides
 // are plain TCP. It sends nothing, and returns false, where that cannot be done or is not worth it.
