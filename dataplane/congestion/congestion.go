@@ -14,14 +14,19 @@ const unpaced = "reno"
 // paces reports whether a congestion control sends by a timer.
 func paces(name string) bool { return strings.HasPrefix(name, "bbr") }
 
-// preset is what sockets of this network namespace have when they are made; empty where the kernel does not tell.
+// preset is what sockets of this network namespace have when they are made; empty where the kernel does not tell, or would
+// not let this process choose it again for a socket.
 func preset() string {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return of(fd)
+	usual := of(fd)
+	if unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, usual) != nil {
+		return ""
+	}
+	return usual
 }
 
 func of(fd int) string {
@@ -36,21 +41,23 @@ func of(fd int) string {
 type Pace string
 
 // Listening takes pacing from a listening socket, and so from the connections that it accepts: from one that is established
-// it cannot be taken any more. It leaves a congestion control alone that somebody chose for this very socket.
-func Listening(socket syscall.RawConn) Pace { return listening(socket, preset()) }
+// it cannot be taken any more. It leaves a congestion control alone that somebody chose for this very socket. passed says that
+// the process before this one has handed the socket over, and may have taken its pace.
+func Listening(socket syscall.RawConn, passed bool) Pace { return listening(socket, passed, preset()) }
 
-func listening(socket syscall.RawConn, usual string) (p Pace) {
-	if !paces(usual) {
+func listening(socket syscall.RawConn, passed bool, usual string) (p Pace) {
+	if usual == "" {
 		return ""
 	}
 	_ = socket.Control(func(fd uintptr) {
-		switch of(int(fd)) {
-		case unpaced: // the process that handed the socket over has done it
-			p = Pace(usual)
-		case usual:
-			if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced) == nil {
-				p = Pace(usual)
+		now := of(int(fd))
+		if passed && now == unpaced && usual != unpaced { // the kernel's default may be another one than it was then
+			if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, usual) == nil {
+				now = usual
 			}
+		}
+		if now == usual && paces(usual) && unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced) == nil {
+			p = Pace(usual)
 		}
 	})
 	return p

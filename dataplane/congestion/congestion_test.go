@@ -13,13 +13,17 @@ import (
 func TestPace(t *testing.T) {
 	for name, c := range map[string]struct {
 		usual, chosen string // the kernel's default, and what the socket has
+		passed        bool
 		local, remote string // what its connections have in the end
 	}{
-		"BBR":                      {"bbr", "bbr", unpaced, "bbr"},
-		"handed over":              {"bbr", unpaced, unpaced, "bbr"},
-		"chosen for this socket":   {"bbr", "cubic", "cubic", "cubic"},
-		"another default":          {"cubic", "cubic", "cubic", "cubic"},
-		"BBR for this socket only": {"cubic", "bbr", "bbr", "bbr"},
+		"BBR":                              {"bbr", "bbr", false, unpaced, "bbr"},
+		"handed over":                      {"bbr", unpaced, true, unpaced, "bbr"},
+		"handed over, the default changed": {"cubic", unpaced, true, "cubic", "cubic"},
+		"chosen for this socket":           {"bbr", "cubic", true, "cubic", "cubic"},
+		"reno for this socket":             {"bbr", unpaced, false, unpaced, unpaced},
+		"another default":                  {"cubic", "cubic", false, "cubic", "cubic"},
+		"BBR for this socket only":         {"cubic", "bbr", false, "bbr", "bbr"},
+		"a default that is not allowed":    {"", "bbr", false, "bbr", "bbr"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -29,7 +33,7 @@ func TestPace(t *testing.T) {
 			defer ln.Close()
 			socket := raw(t, ln.(*net.TCPListener))
 			choose(t, socket, c.chosen)
-			pace := listening(socket, c.usual)
+			pace := listening(socket, c.passed, c.usual)
 			for remote, want := range map[string]string{"127.0.0.1": c.local, "::ffff:127.8.0.1": c.local, "::1": c.local, "192.0.2.1": c.remote, "2001:db8::1": c.remote} {
 				client, err := net.Dial("tcp", ln.Addr().String())
 				if err != nil {

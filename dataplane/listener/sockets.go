@@ -349,8 +349,15 @@ func (s *Sockets) Open(ctx context.Context, address string, gate *Gate, log logr
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	l := &Listener{address: address, bound: bound, gate: gate, log: log, done: make(chan struct{})}
+	owner := door.Nobody
+	switch {
+	case bound.Kept:
+		owner = door.Keeper
+	case bound.Passed:
+		owner = door.Predecessor
+	}
 	for _, ln := range bound.Sockets {
-		d, doorErr := door.New(ln)
+		d, doorErr := door.New(ln, owner)
 		if doorErr != nil {
 			err = fmt.Errorf("listen on %s: %w", address, doorErr)
 			continue // the others are closed all the same

@@ -49,7 +49,7 @@ var idle = scenario{
 				atOnce := holds()
 				perClient := atOnce
 				for began := time.Now(); r.long && time.Since(began) < 40*time.Second; { // the handshakes' garbage goes when it is quiet
-					perClient = min(perClient, holds())
+					perClient = holds()
 				}
 				each(t, clients, 32, func(i int) error { // whoever closes them saves memory without holding them
 					_ = conns[i].SetDeadline(time.Now().Add(harness.Patience))

@@ -17,11 +17,14 @@ const (
 	// look is how often the keeper looks: at the group's limit, which may be changed while the process runs, and at what could
 	// be given back.
 	look = 2 * time.Second
+	// calm is how many looks in a row, with one collection in all of them at most, say that a peak is over: a process under a
+	// steady load may collect only every few seconds.
+	calm = 5
 	// worthwhile is the least that is given back. Less is not worth a collection.
 	worthwhile = 16 << 20
 	// between is the least time between two returns: what a proxy under load gives back it needs again. A collection takes about
 	// a second of CPU time for a gigabyte.
-	between = 15 * time.Second
+	between = 30 * time.Second
 	// room is how much may be allocated between two collections where more lives: what lives is configuration then, which need
 	// not have as much garbage beside it, as the runtime would allow. Measured with 10,000 services, all of which change at
 	// once: 356 MiB are resident at most instead of 569.
@@ -41,9 +44,10 @@ type Keeper struct {
 	settle time.Duration // between two looks
 
 	held        uint64    // bytes that the process had from the system at the last look
-	collections uint64    // that there had been by then
+	collections uint64    // that there had been before the calm looks
 	floor       uint64    // the least that it has held since something was given back
 	last        time.Time // when that was
+	calmLooks   int       // in a row
 }
 
 // NewKeeper returns a Keeper, which has set the limit for the first time, unless GOMEMLIMIT says what it shall be.
@@ -105,17 +109,21 @@ func (k *Keeper) setPace() {
 	debug.SetGCPercent(pace)
 }
 
-// giveBack returns to the system what a peak has left behind, when it is over: when hardly any collection was due since the last
-// look, and the process holds half as much again as it did at its last return. The runtime gives back too, but slowly, and what
+// giveBack returns to the system what a peak has left behind, when it is over: when hardly any collection was due for some
+// looks, and the process holds half as much again as it did at its last return. The runtime gives back too, but slowly, and what
 // it holds is found to be garbage only by the next collection, which a process that has become idle does for minutes not need.
 func (k *Keeper) giveBack(now time.Time) {
 	held, collections := usage()
-	quiet := collections <= k.collections+1 && held <= k.held+worthwhile/4
-	k.held, k.collections = held, collections
+	if collections > k.collections+1 || held > k.held+worthwhile/4 {
+		k.calmLooks, k.collections = 0, collections
+	} else {
+		k.calmLooks++
+	}
+	k.held = held
 	if k.floor == 0 || held < k.floor {
 		k.floor = held
 	}
-	if !quiet || held < k.floor+max(worthwhile, k.floor/2) || !k.last.IsZero() && now.Sub(k.last) < between {
+	if k.calmLooks < calm || held < k.floor+max(worthwhile, k.floor/2) || !k.last.IsZero() && now.Sub(k.last) < between {
 		return
 	}
 	debug.FreeOSMemory()

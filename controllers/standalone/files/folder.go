@@ -47,7 +47,8 @@ func (f *Folder) Read(path string, most int64) (read []*File, failures []Failure
 		}
 	}
 	read, failures = f.reader.Read(names, most)
-	f.last, f.plain = read, f.plain && len(failures) == 0
+	// Of a folder without files Read says so, and Again would not.
+	f.last, f.plain = read, f.plain && len(failures) == 0 && len(read) > 0
 	return read, failures, nil
 }
 

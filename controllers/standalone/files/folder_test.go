@@ -143,3 +143,17 @@ func TestFolderWithLinksIsNeverSure(t *testing.T) {
 		t.Errorf("of nothing: %v, %t", err, f.Sure())
 	}
 }
+
+// A folder that was emptied is read again, whatever is told next: what is wrong with it is said by whoever reads it.
+func TestEmptiedFolderIsNeverSure(t *testing.T) {
+	dir := t.TempDir()
+	var f Folder
+	f.Watch()
+	if _, _, err := f.Read(dir, 1); err != nil || f.Sure() {
+		t.Errorf("%v, and it is sure: %t", err, f.Sure())
+	}
+	f.Told(fsnotify.Event{Name: dir + "/notes.txt", Op: fsnotify.Create})
+	if _, ok := f.Again(1); ok {
+		t.Error("nothing is taken for everything")
+	}
+}

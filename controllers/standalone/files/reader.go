@@ -109,8 +109,11 @@ func (r *Reader) one(name string, most int64) (*File, error) {
 	return before, nil
 }
 
-// Each calls do with every number below n, on as many goroutines as there are processors. After each of them they let others
-// run: whoever waits for a processor, such as a request, would else wait for 10 ms.
+// politeness is how long is worked until others may run: whoever waits for a processor, such as a request, would else wait
+// for 10 ms. On a busy machine each time may cost as long as the others take, so it is not done more often.
+const politeness = time.Millisecond
+
+// Each calls do with every number below n, on as many goroutines as there are processors.
 func Each(n int, do func(i int)) {
 	workers := min(n, runtime.GOMAXPROCS(0))
 	if workers <= 1 || n < 2 {
@@ -123,9 +126,13 @@ func Each(n int, do func(i int)) {
 	var running sync.WaitGroup
 	for range workers {
 		running.Go(func() {
+			begun := time.Now()
 			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 				do(i)
-				runtime.Gosched()
+				if time.Since(begun) > politeness {
+					runtime.Gosched()
+					begun = time.Now()
+				}
 			}
 		})
 	}

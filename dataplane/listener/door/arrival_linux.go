@@ -52,13 +52,13 @@ func (a *Arrival) Reset() {
 	_ = unix.Close(a.FD)
 }
 
-// acceptOne is accept4(2) on a socket that never blocks, which is why Go's scheduler need not be told of the call.
-// unix.Accept4 also asks each connection for its protocol.
+// acceptOne is accept4(2). unix.Accept4 also asks each connection for its protocol. Go's scheduler is told of the call, though
+// it does not wait: another process that has the socket can make it one that does.
 func acceptOne(fd int) (own int, remote netip.AddrPort, errno syscall.Errno) {
 	var from syscall.RawSockaddrInet6 // the larger of the two
 	size := uint32(unsafe.Sizeof(from))
 	// unsafe: the kernel writes into from and size, which stay alive because the pointers are made in the call itself.
-	got, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)),
+	got, _, errno := syscall.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)),
 		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 	if errno != 0 {
 		return -1, remote, errno

@@ -1,6 +1,7 @@
 package door
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -24,8 +25,18 @@ type Door struct {
 	pace     congestion.Pace // what connections to other machines get back
 }
 
+// An Owner is who has a listening socket beside this process.
+type Owner uint8
+
+// The owners.
+const (
+	Nobody      Owner = iota
+	Predecessor       // the process that has handed it over
+	Keeper            // somebody who keeps it, and has chosen its congestion control
+)
+
 // New takes the socket out of a net.TCPListener, which is closed.
-func New(ln *net.TCPListener) (*Door, error) {
+func New(ln *net.TCPListener, owner Owner) (*Door, error) {
 	address, _ := ln.Addr().(*net.TCPAddr)
 	file, err := ln.File() // a copy
 	_ = ln.Close()
@@ -40,7 +51,11 @@ func New(ln *net.TCPListener) (*Door, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	return &Door{file: file, raw: raw, address: address.AddrPort(), anywhere: address.IP.IsUnspecified(), pace: congestion.Listening(raw)}, nil
+	d := &Door{file: file, raw: raw, address: address.AddrPort(), anywhere: address.IP.IsUnspecified()}
+	if owner != Keeper {
+		d.pace = congestion.Listening(raw, owner == Predecessor)
+	}
+	return d, nil
 }
 
 // Keep-alive probes find clients that vanished; the idle time-out would, too, but not in a tunnel that may be silent.
@@ -82,7 +97,11 @@ func (d *Door) Await(take func(*Arrival)) (over bool, err error) {
 		some, err = d.accept(int(fd), take)
 		return some || err != nil
 	})
-	return ended != nil, err
+	over = errors.Is(ended, os.ErrDeadlineExceeded) || errors.Is(ended, os.ErrClosed)
+	if err == nil && !over {
+		err = ended
+	}
+	return over, err
 }
 
 // Rest gives take all that is queued, and does not wait.
@@ -116,5 +135,5 @@ func (d *Door) accept(fd int, take func(*Arrival)) (some bool, err error) {
 		d.pace.Accepted(own, remote.Addr())
 		take(a)
 	}
-	return some, nil
+	return true, nil // there may be more: who waits is told only of what comes
 }

@@ -27,7 +27,7 @@ func open(t *testing.T, address string) *Door {
 	if err != nil {
 		t.Skipf("this machine has no %s: %v", address, err)
 	}
-	d, err := New(ln.(*net.TCPListener))
+	d, err := New(ln.(*net.TCPListener), Nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
