@@ -18,6 +18,8 @@ import (
 const (
 	minRetry = time.Second
 	maxRetry = 10 * time.Second
+	// maxAbsent takes its place where the servers answer, and say that there is no such name or address: they are well.
+	maxAbsent = 30 * time.Second
 )
 
 // Watch resolves a name now and again whenever its TTL ends, until stop is called or the Resolver is closed, and calls
@@ -166,7 +168,7 @@ func (w *watch) take(res result, err error) time.Duration {
 			w.current = state{version: 1, err: err}
 		}
 		w.mu.Unlock()
-		return w.retry()
+		return w.retry(err)
 	}
 	partial := errors.Join(res.failed[:]...)
 	for family, addrs := range res.addrs {
@@ -182,7 +184,7 @@ func (w *watch) take(res result, err error) time.Duration {
 	w.mu.Unlock()
 	if partial != nil {
 		w.reportFailure(partial)
-		return min(res.ttl, w.retry())
+		return min(res.ttl, w.retry(partial))
 	}
 	w.failing.Store(false)
 	if w.failures > 0 {
@@ -205,9 +207,13 @@ func (w *watch) reportFailure(err error) {
 }
 
 // retry counts a failure and returns the pause after it.
-func (w *watch) retry() time.Duration {
+func (w *watch) retry(err error) time.Duration {
 	w.failing.Store(true)
-	pause := min(minRetry<<min(w.failures, 5), maxRetry)
+	most := maxRetry
+	if isNegative(err) {
+		most = maxAbsent
+	}
+	pause := min(minRetry<<min(w.failures, 5), most)
 	w.failures++
 	return pause - rand.N(pause/2+1)
 }

@@ -224,6 +224,25 @@ func TestWatchBacksOff(t *testing.T) {
 	})
 }
 
+// A server that says that there is no such name is well: it is not asked so often as one that may be well again.
+func TestWatchAsksLessForWhatIsAbsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fail(ErrNotFound)
+		defer w.Watch("a.test", (&diary{}).onChange)()
+		time.Sleep(10 * time.Minute)
+		asked := w.queries()
+		for i := 6; i < len(asked)-1; i++ {
+			if pause := asked[i+1] - asked[i]; pause < 15*time.Second || pause > 30*time.Second {
+				t.Errorf("pause %d is %v", i, pause)
+			}
+		}
+		if len(asked) < 20 {
+			t.Errorf("asked %d times in 10 minutes", len(asked))
+		}
+	})
+}
+
 func TestWatchKeepsTheFamilyThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := newWorld(t), &diary{}
