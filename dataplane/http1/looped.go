@@ -44,23 +44,36 @@ func (c *conn) done() {
 	c.srv.end(c)
 }
 
-// move goes on with the connection on a goroutine of its own.
+const (
+	// minPause and maxPause bound the pause after an attempt to move a connection that failed: it doubles as long as they do.
+	minPause = 5 * time.Millisecond
+	maxPause = 500 * time.Millisecond
+)
+
+// move goes on with the connection on a goroutine of its own. Where there is no descriptor for that now, the client waits until
+// there is one, or until its deadline.
 func (c *conn) move() {
-	tcp, err := c.sock.Detach()
-	if err != nil {
-		c.srv.log.Error(err, "a connection is closed, because it cannot be moved to a goroutine", "client", c.facts.Remote.String())
-		c.done()
-		return
-	}
-	c.moving.Lock()
-	overdue := c.sock.Overdue()
-	c.nc, c.tcp, c.sock = tcp, tcp, nil
-	c.raw, _ = tcp.SyscallConn() // its error is of a nil connection
-	c.moving.Unlock()
-	if overdue { // whoever woke it did so on the way
-		_ = tcp.SetDeadline(time.Unix(1, 0))
-	}
+	left := c.sock.Detach()
 	go func() {
+		tcp, err := left.Conn()
+		for pause := minPause; err != nil && !c.sock.Overdue(); pause = min(2*pause, maxPause) {
+			time.Sleep(pause)
+			tcp, err = left.Conn()
+		}
+		if err != nil {
+			c.srv.log.Error(err, "a connection is closed, because it cannot be moved to a goroutine", "client", c.facts.Remote.String())
+			left.Close()
+			c.done()
+			return
+		}
+		c.moving.Lock()
+		overdue := c.sock.Overdue()
+		c.nc, c.tcp, c.sock = tcp, tcp, nil
+		c.raw, _ = tcp.SyscallConn() // its error is of a nil connection
+		c.moving.Unlock()
+		if overdue { // whoever woke it did so on the way
+			_ = tcp.SetDeadline(time.Unix(1, 0))
+		}
 		c.serve()
 		c.srv.end(c)
 	}()

@@ -111,7 +111,11 @@ func adopt(client *loop.Socket, nc net.Conn) (own net.Conn, fits bool, err error
 	sock, err := client.Loop().Adopt(tcp)
 	if err != nil {
 		_ = nc.Close()
-		return nil, false, &exchange.Failure{Reason: exchange.ConnectFailed, Err: err}
+		reason := exchange.ConnectFailed
+		if dial.Exhausted(err) {
+			reason = exchange.ProxyExhausted
+		}
+		return nil, false, &exchange.Failure{Reason: reason, Err: err}
 	}
 	sock.Follow(client)
 	sock.Start(nil)

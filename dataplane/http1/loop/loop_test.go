@@ -301,7 +301,7 @@ func TestDetach(t *testing.T) {
 	s, far := pair(t, l)
 	moved := make(chan *net.TCPConn, 1)
 	s.Start(func() {
-		tcp, err := s.Detach()
+		tcp, err := s.Detach().Conn()
 		if err != nil {
 			t.Error(err)
 		}

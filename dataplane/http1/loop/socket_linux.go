@@ -101,23 +101,35 @@ func (s *Socket) Leave() {
 
 // Detach takes the connection out of the Loop: the Socket is closed, and the connection is not. It is called by what
 // serves s, which returns then.
-func (s *Socket) Detach() (*net.TCPConn, error) {
+func (s *Socket) Detach() *Detached {
 	s.closed.Store(true)
 	_ = unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
-	file := os.NewFile(uintptr(s.fd), "connection")
-	nc, err := net.FileConn(file) // a copy
-	_ = file.Close()
+	d := &Detached{os.NewFile(uintptr(s.fd), "connection")}
 	s.fd = -1
 	s.loop.post(post{kind: postRemove, socket: s})
+	return d
+}
+
+// A Detached is a connection that has left its Loop.
+type Detached struct{ file *os.File }
+
+// Conn makes a net.TCPConn of it. It may be called again where it fails: there may be no descriptor for the copy that package
+// net makes on the way.
+func (d *Detached) Conn() (*net.TCPConn, error) {
+	nc, err := net.FileConn(d.file)
 	if err != nil {
 		return nil, err
 	}
+	_ = d.file.Close()
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nil, errors.Join(net.ErrClosed, nc.Close())
 	}
 	return tcp, nil
 }
+
+// Close closes the connection, where Conn has not succeeded.
+func (d *Detached) Close() { _ = d.file.Close() }
 
 // Read implements net.Conn.
 func (s *Socket) Read(p []byte) (n int, err error) {
