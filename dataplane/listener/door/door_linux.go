@@ -23,6 +23,7 @@ type Door struct {
 	address  netip.AddrPort
 	anywhere bool            // the address is a wildcard: what is accepted has another one
 	pace     congestion.Pace // what connections to other machines get back
+	shared   bool            // with a program that may not be this one
 }
 
 // An Owner is who has a listening socket beside this process.
@@ -51,7 +52,7 @@ func New(ln *net.TCPListener, owner Owner) (*Door, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	d := &Door{file: file, raw: raw, address: address.AddrPort(), anywhere: address.IP.IsUnspecified()}
+	d := &Door{file: file, raw: raw, address: address.AddrPort(), anywhere: address.IP.IsUnspecified(), shared: owner == Keeper}
 	if owner != Keeper {
 		d.pace = congestion.Listening(raw, owner == Predecessor)
 	}
@@ -116,7 +117,7 @@ func (d *Door) Rest(take func(*Arrival)) {
 // accept gives take what is queued, up to atOnce, and says whether there was any.
 func (d *Door) accept(fd int, take func(*Arrival)) (some bool, err error) {
 	for range atOnce {
-		own, remote, errno := acceptOne(fd)
+		own, remote, errno := acceptOne(fd, d.shared)
 		switch errno {
 		case 0:
 		case unix.EINTR, unix.ECONNABORTED:
