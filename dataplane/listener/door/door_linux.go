@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type Door struct {
 	anywhere bool            // the address is a wildcard: what is accepted has another one
 	pace     congestion.Pace // what connections to other machines get back
 	shared   bool            // with a program that may not be this one
+	closed   atomic.Bool
 }
 
 // An Owner is who has a listening socket beside this process.
@@ -83,7 +85,10 @@ func (d *Door) Address() netip.AddrPort { return d.address }
 func (d *Door) SyscallConn() (syscall.RawConn, error) { return d.raw, nil }
 
 // Close closes the socket. What is queued is reset, unless another process has the socket as well.
-func (d *Door) Close() { _ = d.file.Close() }
+func (d *Door) Close() {
+	d.closed.Store(true)
+	_ = d.file.Close()
+}
 
 // Until ends Await at a time.
 func (d *Door) Until(t time.Time) { _ = d.file.SetReadDeadline(t) }
@@ -98,7 +103,7 @@ func (d *Door) Await(take func(*Arrival)) (over bool, err error) {
 		some, err = d.accept(int(fd), take)
 		return some || err != nil
 	})
-	over = errors.Is(ended, os.ErrDeadlineExceeded) || errors.Is(ended, os.ErrClosed)
+	over = errors.Is(ended, os.ErrDeadlineExceeded) || ended != nil && d.closed.Load() // package os does not say os.ErrClosed here
 	if err == nil && !over {
 		err = ended
 	}

@@ -247,3 +247,32 @@ func TestIgnoreNew(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 }
+
+// TestAwaitEnds tells a Door that was closed, and one whose time has come, from one with trouble.
+func TestAwaitEnds(t *testing.T) {
+	for name, end := range map[string]func(*Door){"closed": (*Door).Close, "its time": func(d *Door) { d.Until(time.Unix(1, 0)) }} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := New(ln.(*net.TCPListener), Nobody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close()
+			ended := make(chan bool)
+			go func() {
+				over, _ := d.Await(func(*Arrival) {})
+				ended <- over
+			}()
+			end(d)
+			if !<-ended {
+				t.Error("it is to be called again")
+			}
+			if over, _ := d.Await(func(*Arrival) {}); !over {
+				t.Error("it is to be called again, and again")
+			}
+		})
+	}
+}
