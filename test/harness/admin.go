@@ -41,10 +41,11 @@ func (p *Proxy) AdminAddr(t testing.TB) string {
 // MetricsAddr is the address of the metrics server.
 func (p *Proxy) MetricsAddr(t testing.TB) string {
 	t.Helper()
-	address := p.listening("metrics.bind_address")
-	if address == "" {
-		t.Fatal("there is no metrics server")
-	}
+	address := ""
+	Eventually(t, "the log says where the metrics server listens", func() bool { // it may say so when the proxy is ready already
+		address = p.listening("metrics.bind_address")
+		return address != ""
+	})
 	return address
 }
 
