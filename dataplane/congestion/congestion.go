@@ -23,7 +23,7 @@ func preset() string {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	usual := of(fd)
-	if unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, usual) != nil {
+	if set(fd, usual) != nil {
 		return ""
 	}
 	return usual
@@ -35,6 +35,10 @@ func of(fd int) string {
 		return ""
 	}
 	return name
+}
+
+func set(fd int, name string) error {
+	return unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name)
 }
 
 // Pace is the congestion control that connections to other machines get back; empty: nothing was taken from them.
@@ -51,12 +55,10 @@ func listening(socket syscall.RawConn, passed bool, usual string) (p Pace) {
 	}
 	_ = socket.Control(func(fd uintptr) {
 		now := of(int(fd))
-		if passed && now == unpaced && usual != unpaced { // the kernel's default may be another one than it was then
-			if unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, usual) == nil {
-				now = usual
-			}
+		if passed && now == unpaced && set(int(fd), usual) == nil { // the kernel's default may be another one than it was then
+			now = usual
 		}
-		if now == usual && paces(usual) && unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced) == nil {
+		if now == usual && paces(usual) && set(int(fd), unpaced) == nil {
 			p = Pace(usual)
 		}
 	})
@@ -66,7 +68,7 @@ func listening(socket syscall.RawConn, passed bool, usual string) (p Pace) {
 // Accepted gives a connection of such a socket its pace back, unless remote is on this machine.
 func (p Pace) Accepted(fd int, remote netip.Addr) {
 	if p != "" && !remote.Unmap().IsLoopback() {
-		_ = unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, string(p))
+		_ = set(fd, string(p))
 	}
 }
 
@@ -74,7 +76,7 @@ func (p Pace) Accepted(fd int, remote netip.Addr) {
 func Dialing(_, _ string, socket syscall.RawConn) error {
 	return socket.Control(func(fd uintptr) {
 		if paces(of(int(fd))) {
-			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, unpaced)
+			_ = set(int(fd), unpaced)
 		}
 	})
 }
