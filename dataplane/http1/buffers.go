@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // requestBuffer holds a request's head and what arrives with it. Larger heads get a larger buffer of their own.
@@ -14,10 +15,9 @@ type work struct {
 	x          exchange.Exchange
 	in         []byte // bytes in[start:end] were read and not yet used
 	start, end int
-	scanned    int    // how many of them an incomplete head was searched through
-	out        []byte // what is being written to the client; nil but from borrow to giveBack
-	lent       *buffer
-	small      []byte // in's usual buffer, back when a larger one has served
+	scanned    int       // how many of them an incomplete head was searched through
+	out        *wire.Out // what is being written to the client; else nil
+	small      []byte    // in's usual buffer, back when a larger one has served
 }
 
 // workPool: without it, and its like for the endpoint's side, a tiny exchange allocates 26 KiB of
@@ -53,25 +53,10 @@ func (w *work) grow(most int) bool {
 	return true
 }
 
-// A buffer is what a response is written from. An exchange borrows one only when it is at that: the next one then finds it
-// in the processor's caches.
-type buffer struct{ b []byte }
-
-var outPool = sync.Pool{New: func() any { return &buffer{make([]byte, 0, requestBuffer)} }}
-
-func (w *work) borrow() {
-	w.lent = outPool.Get().(*buffer)
-	w.out = w.lent.b[:0]
-}
-
-// giveBack does nothing where it was called already.
+// giveBack gives back what a response was written from. It does nothing where it was called already.
 func (w *work) giveBack() {
-	if w.lent == nil {
-		return
+	if w.out != nil {
+		w.out.Put()
+		w.out = nil
 	}
-	if cap(w.out) <= 64<<10 {
-		w.lent.b = w.out
-	}
-	outPool.Put(w.lent)
-	w.lent, w.out = nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // turnReads is how often a connection that always has more to read is read until others of its Loop have their turn.
@@ -44,20 +45,14 @@ func (c *conn) done() {
 	c.srv.end(c)
 }
 
-const (
-	// minPause and maxPause bound the pause after an attempt to move a connection that failed: it doubles as long as they do.
-	minPause = 5 * time.Millisecond
-	maxPause = 500 * time.Millisecond
-)
-
 // move goes on with the connection on a goroutine of its own. Where there is no descriptor for that now, the client waits until
 // there is one, or until its deadline.
 func (c *conn) move() {
 	left := c.sock.Detach()
 	go func() {
 		tcp, err := left.Conn()
-		for pause := minPause; err != nil && !c.sock.Overdue(); pause = min(2*pause, maxPause) {
-			time.Sleep(pause)
+		for pause := wire.Pause(0); err != nil && !c.sock.Overdue(); {
+			pause.Wait()
 			tcp, err = left.Conn()
 		}
 		if err != nil {

@@ -68,13 +68,13 @@ func (c *conn) Respond(x *exchange.Exchange) error {
 		r.Header.AddID(exchange.Date, c.srv.sweeper.Date())
 	}
 	w := c.w
-	w.borrow()
+	w.out = wire.GetOut()
 	defer w.giveBack()
-	w.out = codec.AppendResponseHead(w.out, r, framing)
+	w.out.B = codec.AppendResponseHead(w.out.B, r, framing)
 	c.patience = patience{}
 	var err error
 	if framing == codec.NoBody {
-		err = c.write(w.out)
+		err = c.write(w.out.B)
 	} else {
 		err = c.relay(x, framing)
 	}
@@ -209,7 +209,7 @@ func (c *conn) Moved(int) {
 	}
 }
 
-// relay writes the head, which lies in w.out, and the body. What is at hand of the body leaves with the head.
+// relay writes the head, which lies in w.out.B, and the body. What is at hand of the body leaves with the head.
 func (c *conn) relay(x *exchange.Exchange, framing codec.Framing) error {
 	body, w := x.Response.Body, c.w
 	if body == nil { // an announced length without a body
@@ -217,25 +217,25 @@ func (c *conn) relay(x *exchange.Exchange, framing codec.Framing) error {
 			return io.ErrUnexpectedEOF
 		}
 		if framing == codec.ChunkedBody {
-			w.out = codec.AppendLastChunk(w.out, &x.Response.Trailer)
+			w.out.B = codec.AppendLastChunk(w.out.B, &x.Response.Trailer)
 		}
-		return c.write(w.out)
+		return c.write(w.out.B)
 	}
 	for at := body.Buffered(); len(at) > 0; at = body.Buffered() {
-		w.out = codec.AppendData(w.out, at, framing)
+		w.out.B = codec.AppendData(w.out.B, at, framing)
 		x.Record.BytesOut += int64(len(at))
 		body.Skip(len(at))
 	}
 	if body.Ended() {
 		if framing == codec.ChunkedBody {
-			w.out = codec.AppendLastChunk(w.out, &x.Response.Trailer)
+			w.out.B = codec.AppendLastChunk(w.out.B, &x.Response.Trailer)
 		}
-		return c.write(w.out)
+		return c.write(w.out.B)
 	}
 	if sent, err := c.spliceResponse(x, framing); sent || err != nil {
 		return err
 	}
-	if err := c.write(w.out); err != nil {
+	if err := c.write(w.out.B); err != nil {
 		return err
 	}
 	w.giveBack()

@@ -34,7 +34,7 @@ func (c *conn) spliceResponse(x *exchange.Exchange, framing codec.Framing) (sent
 	if src == nil || left < wire.SpliceMin {
 		return false, nil
 	}
-	readSide, err := wire.SpliceAfter(c.w.out, c.tcp, src, left, downstreamSide{c, &x.Record.BytesOut}, body)
+	readSide, err := wire.SpliceAfter(c.w.out.B, c.tcp, src, left, downstreamSide{c, &x.Record.BytesOut}, body)
 	switch {
 	case err == nil:
 		return true, nil

@@ -22,11 +22,11 @@ func (c *conn) tunnel(x *exchange.Exchange) error {
 	r, w, far := &x.Response, c.w, x.Response.Tunnel
 	c.closing = true
 	r.Header.AddIDString(exchange.Connection, "Upgrade")
-	w.borrow()
-	w.out = codec.AppendResponseHead(w.out, r, codec.NoBody)
-	w.out = append(w.out, far.Buffered()...)
+	w.out = wire.GetOut()
+	w.out.B = codec.AppendResponseHead(w.out.B, r, codec.NoBody)
+	w.out.B = append(w.out.B, far.Buffered()...)
 	x.Record.BytesOut += int64(len(far.Buffered()))
-	err := c.write(w.out)
+	err := c.write(w.out.B)
 	w.giveBack()
 	if err != nil {
 		return err

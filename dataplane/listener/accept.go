@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
@@ -67,21 +68,16 @@ func (l *Listener) take(a *door.Arrival, t *trouble) {
 	}()
 }
 
-const (
-	// minPause and maxPause bound the pause after a failed accept: it doubles for as long as they fail.
-	minPause = 5 * time.Millisecond
-	maxPause = 500 * time.Millisecond
-	// shortageSilence is how long accepting must go well until a shortage counts as over, and how often the log is told of
-	// one that lasts: at the limit every connection that ends lets one in, and the next one fails.
-	shortageSilence = 30 * time.Second
-)
+// shortageSilence is how long accepting must go well until a shortage counts as over, and how often the log is told of one
+// that lasts: at the limit every connection that ends lets one in, and the next one fails.
+const shortageSilence = 30 * time.Second
 
 // trouble is what a goroutine that accepts has when that fails.
 type trouble struct {
 	told  func() // is told of each failure
 	log   logr.Logger
 	short shortage
-	pause time.Duration // the last one
+	pause wire.Pause
 }
 
 // with notes a failure, and pauses.
@@ -90,8 +86,7 @@ func (t *trouble) with(err error) {
 	if t.short.begins(time.Now()) {
 		t.log.Error(err, "cannot accept connections for now; clients wait")
 	}
-	t.pause = min(max(2*t.pause, minPause), maxPause)
-	time.Sleep(t.pause)
+	t.pause.Wait()
 }
 
 // over notes that accepting went well.

@@ -200,10 +200,10 @@ var table = map[string]row{
 	"dataplane/http2/pool": {imports: []string{"dataplane/exchange", "dataplane/http1/wire"}},
 	"dataplane/congestion": {libraries: []string{sysUnix}},
 	"dataplane/listener": {
-		imports:   []string{"dataplane/listener/door", "dataplane/snapshot", "dataplane/telemetry"},
+		imports:   []string{"dataplane/http1/wire", "dataplane/listener/door", "dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix, "github.com/pires/go-proxyproto"},
 	},
-	"dataplane/listener/door":     {imports: []string{"dataplane/congestion"}, libraries: []string{sysUnix}},
+	"dataplane/listener/door":     {imports: []string{"dataplane/congestion", "dataplane/http1/wire"}, libraries: []string{sysUnix}},
 	"dataplane/listener/handover": {imports: []string{"dataplane/listener"}, libraries: []string{logr, sysUnix}},
 	"dataplane/resolver": {
 		imports:   []string{"dataplane/telemetry"},

@@ -72,9 +72,10 @@ type Conn struct {
 	// of the exchange that it carries now
 	x       *exchange.Exchange
 	try     Try
-	out     *buffer // the request as it is written; nil when it has left
-	in      *buffer // the response as it is read; nil before it arrives
-	end     int     // in.b[:end] was read
+	out     *wire.Out // the request as it is written; nil when it has left
+	buf     *wire.Buffer
+	in      []byte // the response as it is read, in buf or longer than that; nil before it arrives
+	end     int    // in[:end] was read
 	scanned int
 	taken   int // bytes of the request's body that leave with its head
 	phase   phase
@@ -205,8 +206,8 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 			framing = codec.ChunkedBody
 		}
 	}
-	c.out = outPool.Get().(*buffer)
-	out := codec.AppendRequestHead(c.out.b[:0], r, framing)
+	c.out = wire.GetOut()
+	out := codec.AppendRequestHead(c.out.B, r, framing)
 	if r.Body != nil && !r.Expect {
 		// Bytes that are at hand leave with the head. They are taken from the body only when they have left: a stale
 		// connection costs nothing.
@@ -215,7 +216,7 @@ func (c *Conn) begin(x *exchange.Exchange, t Try) {
 			out = codec.AppendData(out, at, framing)
 		}
 	}
-	c.out.b = out
+	c.out.B = out
 }
 
 // give ends the exchange without a response. err is an *Error, or ErrStale.
@@ -247,14 +248,14 @@ func (c *Conn) advance(fd uintptr) bool {
 			return true
 		}
 		c.early = unasked
-		n, err := wire.Send(int(fd), c.out.b)
+		n, err := wire.Send(int(fd), c.out.B)
 		c.sent = n > 0
-		if n < len(c.out.b) {
+		if n < len(c.out.B) {
 			if err != nil && err != syscall.EAGAIN && err != syscall.EINTR {
 				c.fail(exchange.UpstreamReset, err)
 				return true
 			}
-			c.rest, c.phase = c.out.b[max(n, 0):], phaseFinish
+			c.rest, c.phase = c.out.B[max(n, 0):], phaseFinish
 			return true
 		}
 		c.headSent()
@@ -298,7 +299,7 @@ func (c *Conn) suspect() bool {
 // advanceSlowly is advance for connections that are not plain TCP.
 func (c *Conn) advanceSlowly() error {
 	if c.phase == phaseSend {
-		c.rest, c.phase = c.out.b, phaseFinish
+		c.rest, c.phase = c.out.B, phaseFinish
 		return nil
 	}
 	room, ok := c.room()
@@ -359,30 +360,27 @@ func (c *Conn) headSent() {
 
 // room is where the response's head is read to. It grows up to the limit of a head.
 func (c *Conn) room() ([]byte, bool) {
-	if c.in == nil {
-		c.in = inPool.Get().(*buffer)
-	}
-	in := c.in.b
-	if c.end == len(in) {
-		if len(in) >= c.options.Limits.WithDefaults().Bytes+wire.BufferSize {
+	c.takeIn()
+	if c.end == len(c.in) {
+		if len(c.in) >= c.options.Limits.WithDefaults().Bytes+wire.BufferSize {
 			c.fail(exchange.UpstreamProtocol, errHeadSize)
 			return nil, false
 		}
-		in = make([]byte, 2*len(in))
-		copy(in, c.in.b[:c.end])
-		c.in.b = in
+		longer := make([]byte, 2*len(c.in))
+		copy(longer, c.in)
+		c.in = longer
 	}
 	if c.large && c.end == 0 {
-		return in[:largeHead], true
+		return c.in[:largeHead], true
 	}
-	return in[c.end:], true
+	return c.in[c.end:], true
 }
 
 // parse reads heads until the final one is complete. It returns true when waiting is over.
 func (c *Conn) parse() bool {
 	for {
 		r := &c.x.Response
-		head, err := codec.ParseResponse(r, c.x.Request.Method, c.in.b[:c.end], c.scanned, c.options.Limits)
+		head, err := codec.ParseResponse(r, c.x.Request.Method, c.in[:c.end], c.scanned, c.options.Limits)
 		if err != nil {
 			c.fail(exchange.UpstreamProtocol, err)
 			return true
@@ -406,7 +404,7 @@ func (c *Conn) parse() bool {
 			return true
 		}
 		c.passInterim(r)
-		c.end = copy(c.in.b, c.in.b[head.Size:c.end])
+		c.end = copy(c.in, c.in[head.Size:c.end])
 		r.Header.Reset(nil)
 		r.Reason = nil
 		if c.err != nil {

@@ -12,16 +12,16 @@ import (
 )
 
 // A responseBody reads a response's body from an endpoint's connection. It implements exchange.Body. What arrived with
-// the head lies behind it in in.b, and stays there until it is read.
+// the head lies behind it in Conn.in, and stays there until it is read.
 type responseBody struct {
 	c          *Conn
 	framing    codec.Framing
 	left       int64
 	ended      bool
 	err        error
-	start, end int // unread bytes are in.b[start:end]
+	start, end int // unread bytes are in[start:end]
 	dec        codec.ChunkDecoder
-	data       []byte // decoded, not yet handed out; lies in in.b
+	data       []byte // decoded, not yet handed out; lies in Conn.in
 }
 
 func (b *responseBody) reset() {
@@ -45,7 +45,7 @@ func (b *responseBody) clean() bool {
 
 // Buffered implements exchange.Body.
 func (b *responseBody) Buffered() []byte {
-	in := b.c.in.b
+	in := b.c.in
 	switch b.framing {
 	case codec.LengthBody:
 		n := min(int64(b.end-b.start), b.left)
@@ -137,17 +137,17 @@ func (b *responseBody) Read(p []byte) (int, error) {
 
 // room is where undecoded bytes are read to: behind the head, whose bytes the response's fields still lie in.
 func (b *responseBody) room() []byte {
-	l, head := b.c.in, b.c.head.Size
-	if len(l.b)-head < wire.BufferSize/2 {
+	c, head := b.c, b.c.head.Size
+	if len(c.in)-head < wire.BufferSize/2 {
 		// A large head left little room. The old array lives on for as long as the fields refer to it.
 		in := make([]byte, head+wire.BufferSize)
-		b.end = head + copy(in[head:], l.b[b.start:b.end])
-		l.b = in
+		b.end = head + copy(in[head:], c.in[b.start:b.end])
+		c.in = in
 	} else {
-		b.end = head + copy(l.b[head:], l.b[b.start:b.end])
+		b.end = head + copy(c.in[head:], c.in[b.start:b.end])
 	}
 	b.start = head
-	return l.b[b.end:]
+	return c.in[b.end:]
 }
 
 // fill reads from the connection. It returns io.EOF only for a body that ends with its connection.

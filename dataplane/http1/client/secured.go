@@ -56,7 +56,7 @@ func (c *Conn) advanceSecured(fd uintptr) bool {
 			c.end, c.early = n, true
 		}
 		c.sent = true
-		if _, err := c.nc.Write(c.out.b); err != nil {
+		if _, err := c.nc.Write(c.out.B); err != nil {
 			c.writeCut(err)
 			return true
 		}

@@ -13,7 +13,7 @@ type tunnelEnd Conn
 
 func (t *tunnelEnd) Write(p []byte) (int, error)   { return t.nc.Write(p) }
 func (t *tunnelEnd) Close() error                  { return t.nc.SetDeadline(time.Unix(1, 0)) }
-func (t *tunnelEnd) Buffered() []byte              { return t.in.b[t.head.Size:t.end] }
+func (t *tunnelEnd) Buffered() []byte              { return t.in[t.head.Size:t.end] }
 func (t *tunnelEnd) SetDeadline(d time.Time) error { return t.nc.SetDeadline(d) }
 
 // Read implements exchange.Tunnel. What goes through a tunnel knows its own end, and many who speak TLS leave without a word.

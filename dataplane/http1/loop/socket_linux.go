@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -101,35 +100,14 @@ func (s *Socket) Leave() {
 
 // Detach takes the connection out of the Loop: the Socket is closed, and the connection is not. It is called by what
 // serves s, which returns then.
-func (s *Socket) Detach() *Detached {
+func (s *Socket) Detach() *wire.Unpolled {
 	s.closed.Store(true)
 	_ = unix.EpollCtl(s.loop.epoll, unix.EPOLL_CTL_DEL, s.fd, nil)
-	d := &Detached{os.NewFile(uintptr(s.fd), "connection")}
+	left := wire.NewUnpolled(s.fd)
 	s.fd = -1
 	s.loop.post(post{kind: postRemove, socket: s})
-	return d
+	return left
 }
-
-// A Detached is a connection that has left its Loop.
-type Detached struct{ file *os.File }
-
-// Conn makes a net.TCPConn of it. It may be called again where it fails: there may be no descriptor for the copy that package
-// net makes on the way.
-func (d *Detached) Conn() (*net.TCPConn, error) {
-	nc, err := net.FileConn(d.file)
-	if err != nil {
-		return nil, err
-	}
-	_ = d.file.Close()
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(net.ErrClosed, nc.Close())
-	}
-	return tcp, nil
-}
-
-// Close closes the connection, where Conn has not succeeded.
-func (d *Detached) Close() { _ = d.file.Close() }
 
 // Read implements net.Conn.
 func (s *Socket) Read(p []byte) (n int, err error) {

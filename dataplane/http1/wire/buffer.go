@@ -24,7 +24,10 @@ var buffers = sync.Pool{New: func() any { return new(Buffer) }}
 func GetBuffer() *Buffer { return buffers.Get().(*Buffer) }
 
 // Put gives the Buffer back; it must not be used any more.
-func (b *Buffer) Put() { buffers.Put(b) }
+func (b *Buffer) Put() {
+	poison(b[:])
+	buffers.Put(b)
+}
 
 // Data is where a body is read to, so that Frame finds room around it.
 func (b *Buffer) Data() []byte { return b[room : room+BufferSize] }

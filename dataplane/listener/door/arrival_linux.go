@@ -1,22 +1,22 @@
 package door
 
 import (
-	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 // An Arrival is a connection that was accepted. It does not block, and has the options that clients' connections have.
 type Arrival struct {
 	Ends
-	FD   int      // belongs to whoever has the Arrival
-	file *os.File // of FD, once it was tried to make a net.TCPConn of it
+	FD   int            // belongs to whoever has the Arrival
+	left *wire.Unpolled // of FD, once it was tried to make a net.TCPConn of it
 }
 
 // Ends are the addresses of a connection.
@@ -25,17 +25,12 @@ type Ends struct{ Remote, Local netip.AddrPort }
 // Conn makes a net.TCPConn of an Arrival, whose descriptor is closed then. It may be called again where it fails: there may
 // be no descriptor for the copy that package net makes on the way.
 func (a *Arrival) Conn() (*net.TCPConn, error) {
-	if a.file == nil {
-		a.file = os.NewFile(uintptr(a.FD), "connection")
+	if a.left == nil {
+		a.left = wire.NewUnpolled(a.FD)
 	}
-	nc, err := net.FileConn(a.file)
+	tcp, err := a.left.Conn()
 	if err != nil {
 		return nil, err
-	}
-	_ = a.file.Close()
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return nil, errors.Join(errors.New("is no TCP socket"), nc.Close())
 	}
 	// Package net has given it probes as it sees fit.
 	_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount})
@@ -45,8 +40,8 @@ func (a *Arrival) Conn() (*net.TCPConn, error) {
 // Reset closes the connection at once.
 func (a *Arrival) Reset() {
 	_ = unix.SetsockoptLinger(a.FD, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	if a.file != nil {
-		_ = a.file.Close()
+	if a.left != nil {
+		a.left.Close()
 		return
 	}
 	_ = unix.Close(a.FD)

@@ -58,7 +58,7 @@ func arrivals(t *testing.T, d *Door, n int) (all []*Arrival) {
 	}
 	t.Cleanup(func() {
 		for _, a := range all {
-			if a.file == nil {
+			if a.left == nil {
 				_ = unix.Close(a.FD)
 			}
 		}
@@ -206,7 +206,7 @@ func TestReset(t *testing.T) {
 	}
 	for i, a := range all {
 		a.Reset()
-		a.file = nil
+		a.left = nil
 		a.FD = -1
 		if _, err := clients[i].Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("client %d: %v", i, err)
