@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/codec"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/loop"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/proxy"
@@ -216,7 +218,7 @@ func (d *DataPlane) accept(l *openListener) {
 				ended()
 			})
 			return true
-		})
+		}, d.lookOut)
 	}
 	go l.Serve(func(nc *net.TCPConn, ends door.Ends) {
 		facts := d.admit(ends, slot)
@@ -232,6 +234,20 @@ func (d *DataPlane) accept(l *openListener) {
 			server.Serve(conn, &facts)
 		}
 	}, func() { d.metrics.RejectConnection(exchange.Overload) }, d.metrics.AcceptErrors.Inc)
+}
+
+// lookOut has a Loop accept the connections of a door.
+func (d *DataPlane) lookOut(at *door.Door, accept func() (more bool)) (end func(), err error) {
+	raw, err := at.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var lookout *loop.Lookout
+	controlErr := raw.Control(func(fd uintptr) { lookout, err = d.loops.Next().Lookout(int(fd), accept) })
+	if err = cmp.Or(controlErr, err); err != nil {
+		return nil, err
+	}
+	return lookout.Close, nil
 }
 
 // admit counts a connection, and says what is known of it.

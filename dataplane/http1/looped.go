@@ -14,7 +14,7 @@ const turnReads = 16
 // ready is called by a Loop when the connection may have something to read, or was woken.
 func (c *conn) ready() {
 	c.reads = 0
-	for !c.closing {
+	for !c.closing && !c.sock.Lost() {
 		if c.sock.Overdue() {
 			if !c.woken(os.ErrDeadlineExceeded) {
 				break

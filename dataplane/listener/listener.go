@@ -25,6 +25,9 @@ type Listener struct {
 	done    chan struct{} // closed when Serve has returned
 	handle  func(nc *net.TCPConn, ends door.Ends)
 	adopt   func(a *door.Arrival, ended func()) bool
+	lookout Lookout
+	leaving chan struct{} // closed by Close
+	trouble door.Trouble
 	refuse  func() // is told of each connection above the limit
 	failed  func() // is told of each attempt to accept that failed
 	serving atomic.Bool
@@ -43,9 +46,15 @@ func Open(ctx context.Context, address string, gate *Gate, log logr.Logger) (*Li
 // Silent says that clients speak no HTTP: those above the limit are told nothing.
 func (l *Listener) Silent() { l.silent.Store(true) }
 
+// A Lookout begins to call accept whenever connections may be queued at a door, and again for as long as it says that there
+// may be more. It returns what ends that, and waits until it has ended.
+type Lookout func(d *door.Door, accept func() (more bool)) (end func(), err error)
+
 // Before has each connection given to adopt first, on the goroutine that accepts: where that returns true the connection is
-// its own, and it calls ended when that is over. It is called before Serve.
-func (l *Listener) Before(adopt func(a *door.Arrival, ended func()) bool) { l.adopt = adopt }
+// its own, and it calls ended when that is over. Connections are accepted where lookout says. It is called before Serve.
+func (l *Listener) Before(adopt func(a *door.Arrival, ended func()) bool, lookout Lookout) {
+	l.adopt, l.lookout = adopt, lookout
+}
 
 // Address is the address as it was configured.
 func (l *Listener) Address() string { return l.address }
@@ -79,7 +88,9 @@ const lastAccepts = 10 * time.Millisecond
 //
 // A socket that another process holds as well is left to that one, and what it has queued with it.
 func (l *Listener) Close() {
-	l.closing.Store(true)
+	if !l.closing.Swap(true) {
+		close(l.leaving)
+	}
 	shared := l.isShared()
 	if l.serving.Load() {
 		for _, d := range l.doors {

@@ -2,9 +2,11 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,10 +127,10 @@ func TestShortageLosesNoConnection(t *testing.T) {
 			t.Error(err)
 		}
 		return false
-	})
-	failures := 0
+	}, nil)
+	var failures atomic.Int32
 	go l.Serve(greet, func() { t.Error("turned away") }, func() {
-		if failures++; failures == 2 {
+		if failures.Add(1) == 2 {
 			restore()
 		}
 	})
@@ -142,38 +144,82 @@ func TestShortageLosesNoConnection(t *testing.T) {
 		t.Errorf("the connection is lost: %q %v", b, err)
 	}
 	l.Close()
-	if failures != 2 {
-		t.Errorf("%d failures were told of, want 2", failures)
+	if n := failures.Load(); n != 2 {
+		t.Errorf("%d failures were told of, want 2", n)
 	}
 }
 
-// The log is told of a shortage once in a while, however often connections are accepted in between.
-func TestShortageIsToldOfNowAndThen(t *testing.T) {
-	var s shortage
-	at := func(seconds int) time.Time { return time.Unix(1_000_000, 0).Add(time.Duration(seconds) * time.Second) }
-	for i, step := range []struct {
-		second       int
-		failed, want bool
-	}{
-		{0, true, true},
-		{1, true, false},
-		{2, false, false},
-		{20, true, false},
-		{31, true, true},
-		{32, false, false},
-		{50, true, false},
-		{79, false, false},
-		{81, false, true},
-		{82, true, true},
-	} {
-		var got bool
-		if step.failed {
-			got = s.begins(at(step.second))
-		} else {
-			got = s.ends(at(step.second))
-		}
-		if got != step.want {
-			t.Errorf("step %d, %+v: %t", i, step, got)
+// Where somebody else accepts, accepting goes on after a failure, and Close waits until it has ended, and takes what is queued.
+func TestLookout(t *testing.T) {
+	l := open(t)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	setLimit := func(n uint64) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
+			t.Error(err)
 		}
 	}
+	defer setLimit(limit.Cur)
+	begun := make(chan func() (more bool), 1)
+	var ends atomic.Int32
+	l.Before(func(*door.Arrival, func()) bool { return false }, func(_ *door.Door, accept func() (more bool)) (end func(), err error) {
+		begun <- accept
+		return func() { ends.Add(1) }, nil
+	})
+	failed := make(chan struct{}, 1)
+	go l.Serve(greet, func() { t.Error("turned away") }, func() { failed <- struct{}{} })
+	dial := func() net.Conn {
+		nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.SetDeadline(time.Now().Add(patience))
+		return nc
+	}
+	greeted := func(nc net.Conn) {
+		t.Helper()
+		if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
+			t.Errorf("the connection is lost: %q %v", b, err)
+		}
+		_ = nc.Close()
+	}
+	accept := <-begun
+	first := dial()
+	setLimit(3)
+	if accept() {
+		t.Error("there is more, where accepting failed")
+	}
+	<-failed
+	setLimit(limit.Cur)
+	accept = <-begun // after a pause
+	if accept() {
+		t.Error("there is more than one")
+	}
+	greeted(first)
+	last := dial() // of which nobody was told
+	l.Close()
+	greeted(last)
+	if n := ends.Load(); n != 2 {
+		t.Errorf("it was ended %d times, want 2", n)
+	}
+	l.Wait()
+}
+
+// Where nobody else can accept, the Listener does.
+func TestLookoutThatFails(t *testing.T) {
+	l := open(t)
+	l.Before(func(*door.Arrival, func()) bool { return false }, func(*door.Door, func() bool) (func(), error) { return nil, errors.New("no") })
+	go l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
+	nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if b, err := io.ReadAll(nc); err != nil || len(b) != 1 {
+		t.Errorf("the connection is lost: %q %v", b, err)
+	}
+	l.Close()
 }

@@ -203,7 +203,7 @@ var table = map[string]row{
 		imports:   []string{"dataplane/http1/wire", "dataplane/listener/door", "dataplane/snapshot", "dataplane/telemetry"},
 		libraries: []string{logr, sysUnix, "github.com/pires/go-proxyproto"},
 	},
-	"dataplane/listener/door":     {imports: []string{"dataplane/congestion", "dataplane/http1/wire"}, libraries: []string{sysUnix}},
+	"dataplane/listener/door":     {imports: []string{"dataplane/congestion", "dataplane/http1/wire"}, libraries: []string{logr, sysUnix}},
 	"dataplane/listener/handover": {imports: []string{"dataplane/listener"}, libraries: []string{logr, sysUnix}},
 	"dataplane/resolver": {
 		imports:   []string{"dataplane/telemetry"},

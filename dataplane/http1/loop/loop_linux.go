@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
-	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 )
 
 const (
@@ -117,7 +117,10 @@ func (l *Loop) run() {
 		}
 		l.queue, l.later, l.head = l.later, l.queue[:0], 0
 		if l.takePosts() {
-			break
+			if len(l.queue) == 0 {
+				break
+			}
+			continue // what was closed last ends first
 		}
 		if err := l.wait.Read(l.look); err != nil {
 			break // the file was closed
@@ -199,14 +202,20 @@ func (l *Loop) dispatch(s *Socket) (deposed bool) {
 	overdue := s.overdue.Load()
 	switch {
 	case s.waiter != nil:
-		if ready&s.wants == 0 && !overdue {
+		if ready&s.wants == 0 && !overdue && !s.lost.Load() {
 			return false
 		}
 		t := s.waiter
 		s.waiter = nil
 		s.ready.And(^s.wants)
 		return l.resume(t)
-	case s.serve != nil && s.task == nil && !s.closed.Load() && (ready&readable != 0 || overdue):
+	case s.lookout != nil && !s.closed.Load() && ready&readable != 0:
+		s.ready.And(^uint32(readable))
+		if s.lookout.accept() {
+			s.ready.Or(readable)
+			l.later = append(l.later, s)
+		}
+	case s.serve != nil && s.task == nil && !s.closed.Load() && (ready&readable != 0 || overdue || s.lost.Load()):
 		s.ready.And(^uint32(readable))
 		t := l.coroutine()
 		t.client, s.task = s, t
@@ -242,8 +251,11 @@ func (l *Loop) post(p post) {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
-		if p.kind == postRemove && p.socket.fd >= 0 {
-			_ = unix.Close(p.socket.fd)
+		switch {
+		case p.kind == postAdd && p.socket.lookout != nil:
+			p.socket.lookout.opened <- net.ErrClosed
+		case p.kind == postRemove && p.socket.fd >= 0:
+			p.socket.release()
 		}
 		return
 	}
@@ -263,10 +275,25 @@ func (l *Loop) ring() {
 	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(l.bell), uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one))
 }
 
-// add begins to watch a Socket. The kernel says at once what it is ready for.
+// add takes a new Socket. A client's is served at once, and watched when that has to wait: who connects to say something has
+// mostly said it by now, and with a connection for each request it is over before it was waited for.
 func (l *Loop) add(s *Socket) {
-	if s.closed.Load() {
-		return // remove follows
+	switch {
+	case s.closed.Load(): // remove follows
+	case s.serve != nil:
+		s.ready.Or(readable)
+		l.queue = append(l.queue, s)
+	case s.lookout != nil:
+		s.lookout.opened <- l.watch(s)
+	default:
+		_ = l.watch(s) // whoever serves it is told
+	}
+}
+
+// watch begins to watch a Socket, if that is not done. The kernel says at once what it is ready for.
+func (l *Loop) watch(s *Socket) error {
+	if s.place > 0 || s.closed.Load() || s.lost.Load() {
+		return nil
 	}
 	if n := len(l.vacant); n > 0 {
 		s.place = l.vacant[n-1]
@@ -276,14 +303,14 @@ func (l *Loop) add(s *Socket) {
 		s.place = int32(len(l.sockets))
 		l.sockets = append(l.sockets, s)
 	}
-	err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: s.place,
-	})
-	if err != nil { // out of memory: whoever serves it finds out by an error
-		s.closed.Store(true)
-		s.overdue.Store(true)
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: s.place}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &event); err != nil {
+		// Out of memory, or of what a user may watch (epoll(7), max_user_watches).
+		s.lost.Store(true)
 		l.queue = append(l.queue, s)
+		return os.NewSyscallError("epoll_ctl", err)
 	}
+	return nil
 }
 
 // remove forgets a Socket that was closed, and closes what is its own.
@@ -294,8 +321,7 @@ func (l *Loop) remove(s *Socket) {
 		s.place = 0
 	}
 	if s.fd >= 0 {
-		wire.Close(s.fd)
-		s.fd = -1
+		s.release()
 	}
 	if s.waiter != nil {
 		s.overdue.Store(true)

@@ -246,8 +246,9 @@ func TestOthersGoOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := start(t)
 			s, far := pair(t, l)
-			release := make(chan struct{})
+			release, over := make(chan struct{}), make(chan struct{})
 			s.Start(func() {
+				defer close(over)
 				before(s)
 				<-release
 				echo(s)()
@@ -269,6 +270,8 @@ func TestOthersGoOn(t *testing.T) {
 				swap(t, far, "later")
 				swap(t, end, "others")
 			}
+			_ = far.Close()
+			<-over // nobody else may close what it still reads from
 		})
 	}
 }

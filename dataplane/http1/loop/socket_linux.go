@@ -18,15 +18,17 @@ import (
 // A Socket is a TCP connection of a Loop, a net.Conn. Only the coroutine that serves it, or the one whose client it
 // Follows, may read and write; Close and SetDeadline may be called from anywhere.
 type Socket struct {
-	loop   *Loop
-	fd     int
-	place  int32 // among loop.sockets; 0: none yet
-	remote netip.AddrPort
-	serve  func() // of a client's: called when there is something to read
+	loop    *Loop
+	fd      int
+	place   int32 // among loop.sockets; 0: none yet
+	remote  netip.AddrPort
+	serve   func()   // of a client's: called when there is something to read
+	lookout *Lookout // whose it is; nil: a connection's
 
 	ready   atomic.Uint32
 	overdue atomic.Bool // its deadline has passed
 	closed  atomic.Bool
+	lost    atomic.Bool // it cannot be watched
 
 	task   *task // of a client's: what serves it now. Of another: that of its client
 	waiter *task // what waits for it to become ready
@@ -75,6 +77,9 @@ func (s *Socket) FD() int { return s.fd }
 
 // Follow says that what serves client uses s from now on.
 func (s *Socket) Follow(client *Socket) { s.task = client.task }
+
+// Lost reports that the system cannot tell any more what happens to the connection: it is to be closed.
+func (s *Socket) Lost() bool { return s.lost.Load() }
 
 // Quiet reports that nothing has arrived since the last wait for it ended, as far as the Loop was told. It may be wrong the
 // other way round.
@@ -225,7 +230,7 @@ func (r *raw) Write(f func(fd uintptr) bool) error { return r.until(f, writable)
 func (r *raw) until(f func(fd uintptr) bool, wants uint32) error {
 	for {
 		switch {
-		case r.closed.Load():
+		case r.closed.Load(), r.lost.Load():
 			return net.ErrClosed
 		case r.overdue.Load():
 			return os.ErrDeadlineExceeded

@@ -66,6 +66,7 @@ func (l *Loop) settle(t *task) {
 	case t.on != nil:
 		s := t.on
 		s.waiter, s.wants = t, t.wants
+		_ = l.watch(s) // whoever serves it is told
 		if s.ready.Load()&s.wants != 0 || s.overdue.Load() {
 			l.later = append(l.later, s)
 		}
@@ -78,6 +79,7 @@ func (l *Loop) settle(t *task) {
 	default:
 		s := t.client
 		t.client, t.away, s.task = nil, false, nil
+		_ = l.watch(s) // whoever serves it is told
 		if !s.closed.Load() && (s.ready.Load()&readable != 0 || s.overdue.Load()) {
 			l.later = append(l.later, s)
 		}

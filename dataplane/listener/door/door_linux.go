@@ -99,9 +99,10 @@ const atOnce = 64
 // Await gives take what is queued, and waits until there is something. over says that the time of Until has come, or the
 // Door was closed; err is why accepting failed.
 func (d *Door) Await(take func(*Arrival)) (over bool, err error) {
-	ended := d.raw.Read(func(fd uintptr) (some bool) {
-		some, err = d.accept(int(fd), take)
-		return some || err != nil
+	ended := d.raw.Read(func(fd uintptr) bool {
+		var n int
+		n, err = d.accept(int(fd), take)
+		return n > 0 || err != nil
 	})
 	over = errors.Is(ended, os.ErrDeadlineExceeded) || ended != nil && d.closed.Load() // package os does not say os.ErrClosed here
 	if err == nil && !over {
@@ -112,27 +113,34 @@ func (d *Door) Await(take func(*Arrival)) (over bool, err error) {
 
 // Rest gives take all that is queued, and does not wait.
 func (d *Door) Rest(take func(*Arrival)) {
-	_ = d.raw.Control(func(fd uintptr) {
-		for some, err := true, error(nil); some && err == nil; {
-			some, err = d.accept(int(fd), take)
-		}
-	})
+	for more, err := true, error(nil); more && err == nil; {
+		more, err = d.Accept(take)
+	}
 }
 
-// accept gives take what is queued, up to atOnce, and says whether there was any.
-func (d *Door) accept(fd int, take func(*Arrival)) (some bool, err error) {
-	for range atOnce {
+// Accept gives take what is queued, and does not wait. more says that there may be more.
+func (d *Door) Accept(take func(*Arrival)) (more bool, err error) {
+	n := 0
+	if ended := d.raw.Control(func(fd uintptr) { n, err = d.accept(int(fd), take) }); ended != nil {
+		err = ended
+	}
+	return n == atOnce, err
+}
+
+// accept gives take what is queued, up to atOnce, and says how many that were.
+func (d *Door) accept(fd int, take func(*Arrival)) (n int, err error) {
+	for n < atOnce { // beyond that there may be more: who waits is told only of what comes
 		own, remote, errno := acceptOne(fd, d.shared)
 		switch errno {
 		case 0:
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		case unix.EAGAIN:
-			return some, nil
+			return n, nil
 		default:
-			return some, os.NewSyscallError("accept4", errno)
+			return n, os.NewSyscallError("accept4", errno)
 		}
-		some = true
+		n++
 		a := &Arrival{FD: own, Ends: Ends{Remote: remote, Local: d.address}}
 		if d.anywhere {
 			at, _ := syscall.Getsockname(own) // has an address as long as it is open
@@ -141,5 +149,5 @@ func (d *Door) accept(fd int, take func(*Arrival)) (some bool, err error) {
 		d.pace.Accepted(own, remote.Addr())
 		take(a)
 	}
-	return true, nil // there may be more: who waits is told only of what comes
+	return n, nil
 }
