@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,23 +25,84 @@ func references(path string, v reflect.Value, yield func(path string, r *Referen
 		}
 		references(path, v.Elem(), yield)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		for _, f := range pathsOf(v.Type()) {
+			below := v.Field(f.index)
 			switch {
-			case options == "inline":
-				references(path, v.Field(i), yield)
-			case name != "" && path != "":
-				references(path+"."+name, v.Field(i), yield)
-			case name != "":
-				references(name, v.Field(i), yield)
+			case below.IsZero():
+			case f.name == "": // inlined
+				references(path, below, yield)
+			case path != "":
+				references(path+"."+f.name, below, yield)
+			default:
+				references(f.name, below, yield)
 			}
 		}
 	case reflect.Slice:
-		if k := v.Type().Elem().Kind(); k != reflect.Struct && k != reflect.Pointer {
-			return
-		}
 		for i := range v.Len() {
 			references(path+"["+strconv.Itoa(i)+"]", v.Index(i).Addr(), yield)
 		}
 	}
+}
+
+// A pathTo is a field of a struct below which a Reference may stand.
+type pathTo struct {
+	index int
+	name  string // empty: it is inlined
+}
+
+// paths are the pathsOf the structs of a service: to work them out takes longer than to follow them.
+var paths = pathsBelow(map[reflect.Type][]pathTo{}, reflect.TypeFor[ProxyServiceSpec]())
+
+func pathsBelow(known map[reflect.Type][]pathTo, t reflect.Type) map[reflect.Type][]pathTo {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || known[t] != nil {
+		return known
+	}
+	known[t] = workOut(t)
+	for _, p := range known[t] {
+		pathsBelow(known, t.Field(p.index).Type)
+	}
+	return known
+}
+
+func pathsOf(t reflect.Type) []pathTo {
+	if known, ok := paths[t]; ok {
+		return known
+	}
+	return workOut(t)
+}
+
+func workOut(t reflect.Type) []pathTo {
+	var out []pathTo
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if (name != "" || options == "inline") && leads(f.Type, nil) {
+			out = append(out, pathTo{index: i, name: name})
+		}
+	}
+	return out
+}
+
+// leads says whether a Reference may stand in a value of a type. above are the structs that it is looked at for.
+func leads(t reflect.Type, above []reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return t.Elem() == reflect.TypeFor[Reference]() || leads(t.Elem(), above)
+	case reflect.Slice:
+		k := t.Elem().Kind()
+		return (k == reflect.Struct || k == reflect.Pointer) && leads(reflect.PointerTo(t.Elem()), above)
+	case reflect.Struct:
+		if slices.Contains(above, t) {
+			return false
+		}
+		for i := range t.NumField() {
+			if leads(t.Field(i).Type, append(slices.Clip(above), t)) {
+				return true
+			}
+		}
+	}
+	return false
 }

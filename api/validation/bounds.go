@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
+	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 )
 
 // bounds are the markers of one field, as the generator writes them down.
@@ -24,26 +25,64 @@ type bounds struct {
 
 func to(n int64) *int64 { return &n }
 
+// A bounded is a field of a struct, with its markers.
+type bounded struct {
+	bounds
+
+	name   string
+	inline bool
+}
+
+// fields are the fieldsOf the structs of a service: to work them out takes longer than to check them.
+var fields = fieldsBelow(map[reflect.Type][]bounded{}, reflect.TypeFor[v1alpha1.ProxyServiceSpec]())
+
+func fieldsBelow(known map[reflect.Type][]bounded, t reflect.Type) map[reflect.Type][]bounded {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || known[t] != nil {
+		return known
+	}
+	known[t] = workOut(t)
+	for i := range t.NumField() {
+		fieldsBelow(known, t.Field(i).Type)
+	}
+	return known
+}
+
+func fieldsOf(t reflect.Type) []bounded {
+	if known, ok := fields[t]; ok {
+		return known
+	}
+	return workOut(t)
+}
+
+func workOut(t reflect.Type) []bounded {
+	out := make([]bounded, t.NumField())
+	for i := range out {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out[i] = bounded{bounds: boundsOf(t.Name(), name), name: name, inline: options == "inline"}
+		if f.Type == reflect.TypeFor[intstr.IntOrString]() { // which has no zero of its own: its owner checks it
+			out[i].required = false
+		}
+	}
+	return out
+}
+
 // checkBounds compares everything below v with the markers of its fields, so that no bound can be forgotten.
 func checkBounds(path *field.Path, v reflect.Value) field.ErrorList {
 	var errs field.ErrorList
-	t := v.Type()
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if options == "inline" {
-			errs = append(errs, checkBounds(path, v.Field(i))...)
-			continue
+	for i, f := range fieldsOf(v.Type()) {
+		below := v.Field(i)
+		switch {
+		case f.inline:
+			errs = append(errs, checkBounds(path, below)...)
+		case !below.IsZero():
+			errs = append(errs, checkValue(child(path, f.name), below, f.bounds)...)
+		case f.required:
+			errs = append(errs, field.Required(child(path, f.name), "must be set"))
 		}
-		at := child(path, name)
-		b := boundsOf(t.Name(), name)
-		if v.Field(i).IsZero() {
-			if b.required && f.Type != reflect.TypeFor[intstr.IntOrString]() { // which has no zero of its own: its owner checks it
-				errs = append(errs, field.Required(at, "must be set"))
-			}
-			continue
-		}
-		errs = append(errs, checkValue(at, v.Field(i), b)...)
 	}
 	return errs
 }

@@ -185,7 +185,7 @@ func (l *loader) documents(yield func(*document) bool) {
 // globals merges the documents' globals, of which each may stand in one only, and puts the rest of the sources on top.
 func (l *loader) globals(g *settings.Globals) {
 	for _, p := range l.parts {
-		if p.global() {
+		if p.globals {
 			l.merge(p, g)
 		}
 	}

@@ -2,6 +2,8 @@ package standalone
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
@@ -18,6 +20,7 @@ type part struct {
 	documents []*document
 	services  []*candidate
 	problems  []Problem
+	globals   bool // a part of the globals stands there
 }
 
 // A candidate is a service of a part. It serves if no other one is in its way.
@@ -33,7 +36,8 @@ type candidate struct {
 // became of their services. It belongs to one Source. Its zero value knows nothing.
 type history struct {
 	folder      files.Folder
-	parts       map[*files.File]*part
+	files       []*files.File // of the last load, in the order of their names
+	parts       []*part       // what they say
 	translation translate.Memory
 	shapes      shape.Shapes
 	words       map[string]bool // names of fields
@@ -49,19 +53,29 @@ func (h *history) recall(list []*files.File) []*part {
 	out := make([]*part, len(list))
 	var fresh []int
 	for i, f := range list {
-		if out[i] = h.parts[f]; out[i] == nil {
+		if out[i] = h.partOf(i, f); out[i] == nil {
 			fresh = append(fresh, i)
 		}
 	}
 	files.Each(len(fresh), func(i int) { out[fresh[i]] = h.parse(list[fresh[i]]) })
 	h.parsed = len(fresh)
-	h.parts = make(map[*files.File]*part, len(list))
-	for i, f := range list {
-		if !out[i].global() { // what is merged with the globals of others is read again each time
-			h.parts[f] = out[i]
+	h.files, h.parts = list, out
+	return out
+}
+
+// partOf returns the part of a file as it was made for the last load, or nil. Mostly the file has the same place i as then.
+func (h *history) partOf(i int, f *files.File) *part {
+	if i >= len(h.files) || h.files[i] != f {
+		var found bool
+		i, found = slices.BinarySearchFunc(h.files, f.Name, func(other *files.File, name string) int { return strings.Compare(other.Name, name) })
+		if !found || h.files[i] != f {
+			return nil
 		}
 	}
-	return out
+	if h.parts[i].globals {
+		return nil // what is merged with the globals of others is read again each time
+	}
+	return h.parts[i]
 }
 
 // parse reads one file.
@@ -83,6 +97,7 @@ func (h *history) parse(f *files.File) *part {
 	for _, d := range p.documents {
 		d.forget()
 	}
+	p.globals = slices.ContainsFunc(p.documents, (*document).global)
 	return p
 }
 
@@ -95,14 +110,9 @@ func (h *history) again(f *files.File, number int) *document {
 	return readDocument(&h.shapes, h.words, f.Name, nodes[number])
 }
 
-// global says whether a part of the globals stands there.
-func (p *part) global() bool {
-	for _, d := range p.documents {
-		if !d.object && (len(d.decoder.places) > 1 || len(d.decoder.places) == 1 && len(d.config.Services) == 0) {
-			return true
-		}
-	}
-	return false
+// global says whether a part of the globals stands there, of a document that was told to forget the places of the rest.
+func (d *document) global() bool {
+	return !d.object && (len(d.decoder.places) > 1 || len(d.decoder.places) == 1 && len(d.config.Services) == 0)
 }
 
 // list completes and checks a document's services.

@@ -103,12 +103,13 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		lull = files.Lull{}
 		w.Follow(s.watched(), s.history.folder.Sure())
 		now := s.history.read(s.options.Path)
-		if !forced && now.same(seen) && !s.files.Changed() {
+		others := s.files.Changed()
+		if !forced && now.same(seen) && !others {
 			continue
 		}
 		seen = now
 		s.result(s.update(now, apply))
-		w.Follow(s.watched(), s.history.folder.Sure())
+		w.Follow(s.watched(), s.history.folder.Sure() && !others) // theirs may be links that lead elsewhere now
 	}
 }
 

@@ -47,7 +47,7 @@ type piece struct {
 	own      share // at address
 	plain    share // at redirect
 	clusters []*snapshot.Cluster
-	taken    []claims.Taken
+	taken    []*claims.Claim
 	asked    []asked
 }
 

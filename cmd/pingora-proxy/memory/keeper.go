@@ -30,7 +30,7 @@ const (
 	// once: 356 MiB are resident at most instead of 569.
 	room = 64 << 20
 	// leastPercent bounds how much more often there are collections because of that.
-	leastPercent = 40
+	leastPercent = 33
 )
 
 // A Keeper keeps the process's memory.

@@ -39,7 +39,9 @@ func (f *Folder) Read(path string, most int64) (read []*File, failures []Failure
 		if err != nil {
 			return nil, nil, err
 		}
-		f.path, f.plain = filepath.Clean(path), true
+		f.path = filepath.Clean(path)
+		itself, err := os.Lstat(f.path)
+		f.plain = err == nil && itself.IsDir()
 		names = names[:0]
 		for _, e := range entries {
 			names = append(names, filepath.Join(path, e.Name()))
@@ -57,15 +59,18 @@ func (f *Folder) Watch() { f.told, f.sure = true, false }
 
 // Told takes an event into account. Of those that happened before Read it may be told later.
 func (f *Folder) Told(e fsnotify.Event) {
-	name := filepath.Base(e.Name)
-	switch {
-	case !f.plain || filepath.Dir(e.Name) != f.path:
+	name := filepath.Clean(e.Name)
+	switch dir := filepath.Dir(name); {
+	case !f.plain:
 		f.sure = false
-	case !listed(name): // a file that is being written, to be renamed, or nothing of ours
-	case e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || f.index(e.Name) < 0:
+	case dir != f.path && dir == filepath.Dir(f.path) && name != f.path: // a neighbour of the folder
+	case dir != f.path:
+		f.sure = false
+	case !listed(filepath.Base(name)): // a file that is being written, to be renamed, or nothing of ours
+	case e.Has(fsnotify.Remove) || e.Has(fsnotify.Rename) || f.index(name) < 0:
 		f.sure = false
 	default:
-		f.fresh[e.Name] = true
+		f.fresh[name] = true
 	}
 }
 

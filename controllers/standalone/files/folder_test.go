@@ -64,7 +64,13 @@ func TestAgain(t *testing.T) {
 		{"a new file", func(dir string) []fsnotify.Event {
 			return []fsnotify.Event{{Name: dir + "/c.yaml", Op: fsnotify.Create}}
 		}, false, ""},
+		{"something beside the folder", func(dir string) []fsnotify.Event {
+			return []fsnotify.Event{{Name: filepath.Dir(dir) + "/notes.yaml", Op: fsnotify.Create}}
+		}, true, "b"},
 		{"something elsewhere", func(dir string) []fsnotify.Event {
+			return []fsnotify.Event{{Name: dir + "/of/links.yaml", Op: fsnotify.Create}}
+		}, false, ""},
+		{"another folder in its place", func(dir string) []fsnotify.Event {
 			return []fsnotify.Event{{Name: dir, Op: fsnotify.Create}}
 		}, false, ""},
 	} {
@@ -133,6 +139,13 @@ func TestFolderWithLinksIsNeverSure(t *testing.T) {
 	if _, _, err := f.Read(dir+"/0.yaml", 1); err != nil || f.Sure() {
 		t.Errorf("of one file: %v, %t", err, f.Sure())
 	}
+	link := t.TempDir() + "/link"
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.Read(link, 1); err != nil || f.Sure() {
+		t.Errorf("through a link: %v, %t", err, f.Sure())
+	}
 	if err := os.Symlink("0.yaml", dir+"/2.yaml"); err != nil {
 		t.Fatal(err)
 	}
@@ -155,5 +168,32 @@ func TestEmptiedFolderIsNeverSure(t *testing.T) {
 	f.Told(fsnotify.Event{Name: dir + "/notes.txt", Op: fsnotify.Create})
 	if _, ok := f.Again(1); ok {
 		t.Error("nothing is taken for everything")
+	}
+}
+
+// The folder that the process works in is one like others.
+func TestFolderByARelativePath(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("conf", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{".", "conf", "./conf/"} {
+		name := filepath.Join(path, "a.yaml")
+		if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var f Folder
+		f.Watch()
+		if _, _, err := f.Read(path, 10); err != nil || !f.Sure() {
+			t.Fatalf("%s: %v, %t", path, err, f.Sure())
+		}
+		if err := os.WriteFile(name, []byte("new"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.Told(fsnotify.Event{Name: filepath.Clean(path) + "/a.yaml", Op: fsnotify.Write})
+		if read, ok := f.Again(10); !ok || string(read[0].Data) != "new" {
+			t.Errorf("%s: %v, %t", path, read, ok)
+		}
 	}
 }

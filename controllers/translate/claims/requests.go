@@ -2,6 +2,7 @@ package claims
 
 import (
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,22 +12,16 @@ import (
 
 // Requests knows who takes which requests at which address.
 type Requests struct {
-	claims map[request]Claim
+	claims map[uint64]*Claim        // by the hashes of their requests: an installation may have 100,000 that hardly ever change
 	yields map[*snapshot.Route]bool // weak routes of whose requests others want some
 
 	// Entered are the claims that were new since it was set to nil.
-	Entered []Taken
-}
-
-// A Taken is a claim that was new, to be made again.
-type Taken struct {
-	request      request
-	field, route string
+	Entered []*Claim
 }
 
 // NewRequests returns one in which nobody takes any. There will be about so many claims.
 func NewRequests(expected int) *Requests {
-	return &Requests{claims: make(map[request]Claim, expected), yields: map[*snapshot.Route]bool{}}
+	return &Requests{claims: make(map[uint64]*Claim, expected), yields: map[*snapshot.Route]bool{}}
 }
 
 // A request is what one match of one host takes, spelt so that equal ones are equal.
@@ -45,7 +40,14 @@ type Claim struct {
 
 	// Weak, if it is set, is a route that cannot be built and takes more than it was meant to. It yields to what others want.
 	Weak *snapshot.Route
+
+	request request
+	hash    uint64
+	next    *Claim // of the same hash
 }
+
+// seed is of the hashes of requests: nobody can choose those that collide.
+var seed = maphash.MakeSeed()
 
 // Name is for messages. It is not made before there is one: most claims are never contested.
 func (c *Claim) Name() string {
@@ -64,31 +66,49 @@ func (r *Requests) Take(address string, hosts []string, m snapshot.Match, mine C
 	all = true
 	spelt := spell(m)
 	for _, h := range hosts {
-		key := request{address, h, spelt}
-		if c, ok := r.claims[key]; ok {
+		mine.request = request{address, h, spelt}
+		mine.hash = maphash.Comparable(seed, mine.request)
+		if c := r.find(&mine); c != nil {
 			if c.Weak == nil || mine.Weak != nil || c.Service == mine.Service {
-				other, part = c, true
+				other, part = *c, true
 				continue
 			}
 			r.yields[c.Weak] = true
 		}
 		all = false
-		r.claims[key] = mine
-		r.Entered = append(r.Entered, Taken{key, mine.Field, mine.Route})
+		entered := mine
+		r.enter(&entered)
+		r.Entered = append(r.Entered, &entered)
 	}
 	return other, part, all
 }
 
-// Retake makes claims again, all of them or, where one of the requests is taken by now, none.
-func (r *Requests) Retake(list []Taken, service int, of interface{ Owner() string }) bool {
-	for i := range list {
-		if _, taken := r.claims[list[i].request]; taken {
+// find returns the claim that was entered last for the request of c, or nil.
+func (r *Requests) find(c *Claim) *Claim {
+	for other := r.claims[c.hash]; other != nil; other = other.next {
+		if other.request == c.request {
+			return other
+		}
+	}
+	return nil
+}
+
+func (r *Requests) enter(c *Claim) {
+	c.next = r.claims[c.hash]
+	r.claims[c.hash] = c
+}
+
+// Retake makes claims again that other Requests have Entered, all of them or, where one of the requests is taken by now, none.
+// They are these Requests' from then on.
+func (r *Requests) Retake(list []*Claim, service int, of interface{ Owner() string }) bool {
+	for _, c := range list {
+		if r.find(c) != nil {
 			return false
 		}
 	}
-	for i := range list {
-		one := &list[i]
-		r.claims[one.request] = Claim{Service: service, Field: one.field, Route: one.route, Of: of}
+	for _, c := range list {
+		c.Service, c.Of = service, of
+		r.enter(c)
 	}
 	return true
 }
