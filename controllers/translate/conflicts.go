@@ -25,7 +25,7 @@ type holder struct {
 func (t *translation) claims(in Input) {
 	t.refused = map[int]bool{}
 	t.redirects = map[int]netip.AddrPort{}
-	t.requests = claims.NewRequests(4 * len(in.Services)) // two hosts, and a route beside the default one
+	t.requests = claims.NewRequests(4*len(in.Services), func(service int) string { return in.Services[service].Owner() })
 	for _, g := range []struct {
 		name    string
 		address *string

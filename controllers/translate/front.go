@@ -121,7 +121,7 @@ func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port 
 	}
 	r := t.newRoute(in, s, redirectRoute)
 	r.Filters = []filter.Config{filters.ToHTTPS(r.ID(), port)}
-	mine := claims.Claim{Service: service, Field: redirectField, Route: redirectRoute, Of: in}
+	mine := claims.Claim{Service: service, Field: redirectField, Route: redirectRoute}
 	hosts, ok := t.free(service, l.Address, s.Hosts, mine)
 	if !ok {
 		return
@@ -148,7 +148,7 @@ func (t *translation) free(service int, address string, hosts []string, mine cla
 		}
 		t.problem(Problem{
 			Service: service, Field: mine.Field, Reason: v1alpha1.ReasonRouteShadowed,
-			Message: "takes the same connections (host `" + h + "`) on `" + address + "` as " + other.Name(),
+			Message: "takes the same connections (host `" + h + "`) on `" + address + "` as " + t.requests.Name(&other),
 			Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 		})
 	}

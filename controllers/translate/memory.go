@@ -149,7 +149,7 @@ func (t *translation) build(i int, in *Service) {
 
 // recall takes the piece that a service was before, if nothing that it was made of has changed.
 func (t *translation) recall(i int, in *Service, p *piece) bool {
-	if !p.of.same(identityOf(in)) || t.redirects[i] != p.redirect || !t.sameWorld(in, p) || !t.requests.Retake(p.taken, i, in) {
+	if !p.of.same(identityOf(in)) || t.redirects[i] != p.redirect || !t.sameWorld(in, p) || !t.requests.Retake(p.taken, i) {
 		return false
 	}
 	next := p

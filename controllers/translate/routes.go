@@ -55,7 +55,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if !everything {
 			field += "." + index("matches", j)
 		}
-		mine := claims.Claim{Service: service, Field: field, Route: spec.Name, Of: in}
+		mine := claims.Claim{Service: service, Field: field, Route: spec.Name}
 		if faults.at(at+".hosts") || faults.at(at+"."+index("matches", j)) {
 			mine.Weak = r
 		}
@@ -63,7 +63,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 		if part {
 			t.problem(Problem{
 				Service: service, Route: spec.Name, Field: field, Reason: v1alpha1.ReasonRouteShadowed,
-				Message: "takes the same requests as " + other.Name(),
+				Message: "takes the same requests as " + t.requests.Name(&other),
 				Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 			})
 		}
@@ -111,7 +111,7 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			name = "_" + DefaultRoute // no user's name begins with an underscore
 		}
 	}
-	mine := claims.Claim{Service: service, Of: in}
+	mine := claims.Claim{Service: service}
 	hosts := s.Hosts
 	if len(hosts) == 0 {
 		hosts = []string{"*"}
@@ -132,7 +132,7 @@ func (t *translation) defaultRoute(service int, in *Service, s *snapshot.Service
 			}
 			t.problem(Problem{
 				Service: service, Field: field, Reason: v1alpha1.ReasonRouteShadowed,
-				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, other.Name()),
+				Message: fmt.Sprintf("takes the same requests (host `%s`) on `%s` as %s", h, in.Spec.BindAddress, t.requests.Name(&other)),
 				Holder:  other.Service, HolderRoute: other.Route, HolderField: other.Field,
 			})
 			return nil

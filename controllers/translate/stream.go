@@ -13,7 +13,7 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	s := &snapshot.Stream{
 		Namespace: in.Namespace, Name: in.Name, Hosts: lower(in.Spec.Hosts), TLS: t.tls(service, in), Passthrough: passes(in), Invalid: wrong,
 	}
-	mine := claims.Claim{Service: service, Of: in}
+	mine := claims.Claim{Service: service}
 	if len(s.Hosts) > 0 {
 		mine.Field = "hosts"
 	}

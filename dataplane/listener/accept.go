@@ -48,9 +48,11 @@ func (l *Listener) canLookOut() bool { return l.lookout != nil && !l.bound.Kept 
 // cannot.
 func (l *Listener) lookOut(d *door.Door, pause *wire.Pause) bool {
 	failed := make(chan error, 1)
-	end, err := l.lookout(d, func() (more bool) {
+	well := false // accepting went well; who accepts has ended before it is read
+	end, err := l.lookout(d, func() bool {
 		more, err := d.Accept(l.take)
 		if err == nil {
+			well = true
 			l.trouble.Over(l.log)
 			return more
 		}
@@ -69,6 +71,9 @@ func (l *Listener) lookOut(d *door.Door, pause *wire.Pause) bool {
 	case <-l.leaving:
 	}
 	end()
+	if well {
+		*pause = 0
+	}
 	if err != nil {
 		l.accepted(err, pause)
 	}
@@ -79,13 +84,11 @@ func (l *Listener) lookOut(d *door.Door, pause *wire.Pause) bool {
 func (l *Listener) take(a *door.Arrival) {
 	if !l.gate.enter() {
 		l.refuse()
-		if !l.silent.Load() {
-			if nc, err := a.Conn(); err == nil {
-				l.gate.turnAway(nc)
-				return
-			}
+		if l.silent.Load() {
+			a.Reset()
+		} else {
+			l.gate.turnAway(a)
 		}
-		a.Reset()
 		return
 	}
 	l.conns.Add(1)
@@ -96,9 +99,9 @@ func (l *Listener) take(a *door.Arrival) {
 	if l.adopt != nil && l.adopt(a, ended) {
 		return
 	}
-	nc, err := a.Conn()
 	go func() {
 		defer ended()
+		nc, err := a.Conn()
 		for pause := wire.Pause(0); err != nil && !l.closing.Load(); {
 			l.accepted(err, &pause)
 			nc, err = a.Conn()

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
 // A Gate counts the client connections of all listeners together and turns away those above the limit.
@@ -40,15 +42,19 @@ const (
 
 // turnAway answers 503 without having read anything, and closes. It takes a goroutine for up to leaveTime: closing at
 // once would reset the connection when the request arrives, and the client would not see the answer (RFC 9112 §9.6).
-func (g *Gate) turnAway(nc *net.TCPConn) {
+func (g *Gate) turnAway(a *door.Arrival) {
 	if g.leaving.Add(1) > maxLeaving {
 		g.leaving.Add(-1)
-		_ = nc.SetLinger(0)
-		_ = nc.Close()
+		a.Reset()
 		return
 	}
 	go func() {
 		defer g.leaving.Add(-1)
+		nc, err := a.Conn()
+		if err != nil {
+			a.Reset()
+			return
+		}
 		farewell(nc, tooMany)
 		_ = nc.Close()
 	}()

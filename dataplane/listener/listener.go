@@ -63,7 +63,7 @@ func (l *Listener) Address() string { return l.address }
 func (l *Listener) Addr() netip.AddrPort { return l.doors[0].Address() }
 
 // Serve accepts until Close, and gives each connection to handle on a goroutine of its own. turnedAway is called for
-// each connection above the limit, failed for each attempt to accept one that failed.
+// each connection above the limit, failed for each attempt to accept one that failed, by several goroutines at once.
 func (l *Listener) Serve(handle func(nc *net.TCPConn, ends door.Ends), turnedAway, failed func()) {
 	l.handle, l.refuse, l.failed = handle, turnedAway, failed
 	l.serving.Store(true)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/listener/door"
 )
 
@@ -205,6 +206,45 @@ func TestLookout(t *testing.T) {
 		t.Errorf("it was ended %d times, want 2", n)
 	}
 	l.Wait()
+}
+
+// A shortage that is over is forgotten: the next one begins with the shortest pause.
+func TestPauseIsForgotten(t *testing.T) {
+	l := open(t)
+	defer l.Close()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	setLimit := func(n uint64) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
+			t.Error(err)
+		}
+	}
+	l.failed, l.handle = func() {}, func(nc *net.TCPConn, _ door.Ends) { _ = nc.Close() }
+	l.lookout = func(_ *door.Door, accept func() bool) (end func(), err error) {
+		for _, most := range []uint64{limit.Cur, 3} {
+			nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
+			if err != nil {
+				return nil, err
+			}
+			defer nc.Close()
+			setLimit(most)
+			accept()
+			setLimit(limit.Cur)
+		}
+		return func() {}, nil
+	}
+	var pause, first wire.Pause
+	first.Wait()
+	for range 5 {
+		if !l.lookOut(l.doors[0], &pause) {
+			t.Fatal("nobody accepts")
+		}
+	}
+	if pause != first {
+		t.Errorf("the pause is %v, and %v after the first shortage", pause, first)
+	}
 }
 
 // Where nobody else can accept, the Listener does.

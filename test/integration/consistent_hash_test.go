@@ -20,9 +20,11 @@ func named(t *testing.T, c *matrix.Cell, n int) []string {
 	return addresses
 }
 
-// origin asks, and returns who answered.
+// origin asks, when nothing runs any more, and returns who answered: a request that is over for its client may still count at its
+// endpoint for a moment.
 func origin(t *testing.T, c *matrix.Cell, path string, fields ...string) string {
 	t.Helper()
+	c.Proxy.AwaitMetric(t, 0, "active_requests")
 	r := c.Get(t, "http://shop.example:8080"+path, fields...)
 	if r.Status != http.StatusOK {
 		t.Fatalf("%d %s", r.Status, r.Body)

@@ -30,22 +30,18 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-type service string
-
-func (s service) Owner() string { return string(s) }
-
 func TestRequests(t *testing.T) {
 	const at = "0.0.0.0:80"
-	r := claims.NewRequests(0)
-	one := claims.Claim{Service: 0, Field: "routes[0]", Route: "api", Of: service("a/one")}
-	two := claims.Claim{Service: 1, Of: service("a/two")}
+	r := claims.NewRequests(0, func(service int) string { return []string{"a/one", "a/two"}[service] })
+	one := claims.Claim{Service: 0, Field: "routes[0]", Route: "api"}
+	two := claims.Claim{Service: 1}
 	api := snapshot.Match{Path: "/api", Methods: []string{"GET", "PUT"}, Headers: []snapshot.ValueMatch{{Name: "X-A", Value: "b"}}}
 	take := func(hosts []string, m snapshot.Match, mine claims.Claim) (string, bool, bool) {
 		other, part, all := r.Take(at, hosts, m, mine)
 		if !part {
 			return "", part, all
 		}
-		return other.Name(), part, all
+		return r.Name(&other), part, all
 	}
 	for _, c := range []struct {
 		name      string
@@ -70,22 +66,22 @@ func TestRequests(t *testing.T) {
 		}
 	}
 	if other, part, _ := r.Take("0.0.0.0:81", []string{"a.example"}, api, two); part {
-		t.Errorf("at another address it is taken by %s", other.Name())
+		t.Errorf("at another address it is taken by %s", r.Name(&other))
 	}
 }
 
 // A route that takes more than it was meant to yields to others, but not to its own service's.
 func TestWeakYields(t *testing.T) {
-	r, route := claims.NewRequests(0), &snapshot.Route{}
-	weak := claims.Claim{Service: 0, Field: "routes[0]", Weak: route, Of: service("weak")}
+	r, route := claims.NewRequests(0, nil), &snapshot.Route{}
+	weak := claims.Claim{Service: 0, Field: "routes[0]", Weak: route}
 	r.Take("a", nil, snapshot.Match{}, weak)
-	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 0, Of: service("weak")}); !part || !all || r.Yields(route) {
+	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 0}); !part || !all || r.Yields(route) {
 		t.Error("it yields to its own service")
 	}
-	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 1, Weak: &snapshot.Route{}, Of: service("other")}); !part || !all || r.Yields(route) {
+	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 1, Weak: &snapshot.Route{}}); !part || !all || r.Yields(route) {
 		t.Error("it yields to another that is weak")
 	}
-	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 1, Of: service("other")}); part || all || !r.Yields(route) {
+	if _, part, all := r.Take("a", nil, snapshot.Match{}, claims.Claim{Service: 1}); part || all || !r.Yields(route) {
 		t.Error("it does not yield")
 	}
 }

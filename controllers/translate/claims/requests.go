@@ -14,14 +14,15 @@ import (
 type Requests struct {
 	claims map[uint64]*Claim        // by the hashes of their requests: an installation may have 100,000 that hardly ever change
 	yields map[*snapshot.Route]bool // weak routes of whose requests others want some
+	owner  func(service int) string // names a service
 
 	// Entered are the claims that were new since it was set to nil.
 	Entered []*Claim
 }
 
-// NewRequests returns one in which nobody takes any. There will be about so many claims.
-func NewRequests(expected int) *Requests {
-	return &Requests{claims: make(map[uint64]*Claim, expected), yields: map[*snapshot.Route]bool{}}
+// NewRequests returns one in which nobody takes any. There will be about so many claims. owner names a service, for messages.
+func NewRequests(expected int, owner func(service int) string) *Requests {
+	return &Requests{claims: make(map[uint64]*Claim, expected), yields: map[*snapshot.Route]bool{}, owner: owner}
 }
 
 // A request is what one match of one host takes, spelt so that equal ones are equal.
@@ -35,8 +36,7 @@ type request struct {
 type Claim struct {
 	Service int
 	Field   string
-	Route   string                      // its name; empty: what no route of the service takes
-	Of      interface{ Owner() string } // the service
+	Route   string // its name; empty: what no route of the service takes
 
 	// Weak, if it is set, is a route that cannot be built and takes more than it was meant to. It yields to what others want.
 	Weak *snapshot.Route
@@ -49,12 +49,12 @@ type Claim struct {
 // seed is of the hashes of requests: nobody can choose those that collide.
 var seed = maphash.MakeSeed()
 
-// Name is for messages. It is not made before there is one: most claims are never contested.
-func (c *Claim) Name() string {
+// Name is for messages.
+func (r *Requests) Name(c *Claim) string {
 	if c.Field == "" {
-		return fmt.Sprintf("service `%s`", c.Of.Owner())
+		return fmt.Sprintf("service `%s`", r.owner(c.Service))
 	}
-	return fmt.Sprintf("route `%s` of service `%s`", c.Route, c.Of.Owner())
+	return fmt.Sprintf("route `%s` of service `%s`", c.Route, r.owner(c.Service))
 }
 
 // Take says whether a part or all of the requests of this match are taken already, and by whom; what is new belongs to the
@@ -100,14 +100,14 @@ func (r *Requests) enter(c *Claim) {
 
 // Retake makes claims again that other Requests have Entered, all of them or, where one of the requests is taken by now, none.
 // They are these Requests' from then on.
-func (r *Requests) Retake(list []*Claim, service int, of interface{ Owner() string }) bool {
+func (r *Requests) Retake(list []*Claim, service int) bool {
 	for _, c := range list {
 		if r.find(c) != nil {
 			return false
 		}
 	}
 	for _, c := range list {
-		c.Service, c.Of = service, of
+		c.Service = service
 		r.enter(c)
 	}
 	return true

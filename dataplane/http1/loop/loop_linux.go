@@ -66,6 +66,7 @@ type post struct {
 	kind   postKind
 	socket *Socket
 	task   *task
+	serve  func()
 }
 
 type postKind uint8
@@ -120,7 +121,7 @@ func (l *Loop) run() {
 			if len(l.queue) == 0 {
 				break
 			}
-			continue // what was closed last ends first
+			continue // what waits for a Socket that was closed just now ends first
 		}
 		if err := l.wait.Read(l.look); err != nil {
 			break // the file was closed
@@ -234,6 +235,7 @@ func (l *Loop) takePosts() (ends bool) {
 	for _, p := range posts {
 		switch p.kind {
 		case postAdd:
+			p.socket.serve = p.serve // a kick may have come before
 			l.add(p.socket)
 		case postKick:
 			l.queue = append(l.queue, p.socket)
@@ -307,6 +309,9 @@ func (l *Loop) watch(s *Socket) error {
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, s.fd, &event); err != nil {
 		// Out of memory, or of what a user may watch (epoll(7), max_user_watches).
 		s.lost.Store(true)
+		l.sockets[s.place] = nil
+		l.vacant = append(l.vacant, s.place)
+		s.place = 0
 		l.queue = append(l.queue, s)
 		return os.NewSyscallError("epoll_ctl", err)
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -353,5 +355,62 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := far.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the peer sees %v", err)
+	}
+}
+
+// A Socket that cannot be watched ends whoever waits for it, also one that begins to wait when the Loop knows that already.
+func TestLost(t *testing.T) {
+	l := start(t)
+	s, far := pair(t, l)
+	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0) // a regular file: epoll_ctl refuses it
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := l.Take(fd, netip.AddrPort{})
+	known := make(chan struct{})
+	got := make(chan error, 1)
+	s.Start(func() {
+		s.Leave()
+		other.Start(nil)
+		other.Follow(s)
+		got <- (*raw)(other).Read(func(uintptr) bool {
+			<-known
+			return false // it is not there yet
+		})
+		_ = other.Close()
+		_ = s.Close()
+	})
+	third, end := pair(t, l)
+	third.Start(echo(third))
+	for !other.Lost() {
+		swap(t, end, "the loop goes on")
+	}
+	swap(t, end, "and has looked at it")
+	close(known)
+	select {
+	case err := <-got:
+		if !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	case <-time.After(patient):
+		t.Error("it waits for what nobody will tell")
+		_ = other.Close()
+		t.Log(<-got)
+	}
+	_ = far.Close()
+}
+
+// A deadline may pass before the Socket is started.
+func TestDeadlineBeforeTheStart(t *testing.T) {
+	l := start(t)
+	for range 50 {
+		s, _ := pair(t, l)
+		served := make(chan struct{})
+		_ = s.SetDeadline(time.Unix(1, 0))
+		s.Start(func() {
+			_ = s.Close()
+			close(served)
+		})
+		<-served
 	}
 }

@@ -62,11 +62,10 @@ func (l *Loop) Take(fd int, remote netip.AddrPort) *Socket {
 	return &Socket{loop: l, fd: fd, remote: remote}
 }
 
-// Start begins to watch the connection. serve is called, as a coroutine, whenever there may be something to read, or a
+// Start begins to serve the connection. serve is called, as a coroutine, now, and whenever there may be something to read, or a
 // deadline has passed; not again before it has returned. It is nil for a connection that Follows another.
 func (s *Socket) Start(serve func()) {
-	s.serve = serve
-	s.loop.post(post{kind: postAdd, socket: s})
+	s.loop.post(post{kind: postAdd, socket: s, serve: serve})
 }
 
 // Loop is what serves the Socket.

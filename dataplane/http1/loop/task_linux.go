@@ -67,7 +67,7 @@ func (l *Loop) settle(t *task) {
 		s := t.on
 		s.waiter, s.wants = t, t.wants
 		_ = l.watch(s) // whoever serves it is told
-		if s.ready.Load()&s.wants != 0 || s.overdue.Load() {
+		if s.ready.Load()&s.wants != 0 || s.overdue.Load() || s.lost.Load() {
 			l.later = append(l.later, s)
 		}
 	case t.leave:

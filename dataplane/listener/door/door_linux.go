@@ -68,6 +68,11 @@ const (
 	keepAliveCount    = 4
 )
 
+// unsent is how many bytes the kernel takes of a response beyond those that are on their way to the client, as its window lets
+// them. Otherwise it takes some megabytes from each client that does not read (tcp_wmem), and when all of them together are too
+// many it gives back room to others now and then, who seem to read then.
+const unsent = 512 << 10
+
 // setOptions gives a listening socket the options that its connections are to have: they inherit them. Whatever does not
 // work is no loss but for what it is there for.
 func setOptions(fd uintptr) {
@@ -76,6 +81,7 @@ func setOptions(fd uintptr) {
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int(keepAliveIdle/time.Second))
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(keepAliveInterval/time.Second))
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount)
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsent)
 }
 
 // Address is the address that is bound.
