@@ -184,7 +184,11 @@ func (s *siege) slow(i int, protocol string, w way) (time.Duration, error) {
 			_, _ = io.Copy(io.Discard, conn)
 		}
 	}()
-	tick := time.NewTicker(time.Second)
+	beat := time.Second
+	if w.neverReads {
+		beat /= 5 // it is cut off when it sends next
+	}
+	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	for {
 		if w.neverReads {
