@@ -51,21 +51,13 @@ type pathTo struct {
 }
 
 // paths are the pathsOf the structs of a service: to work them out takes longer than to follow them.
-var paths = pathsBelow(map[reflect.Type][]pathTo{}, reflect.TypeFor[ProxyServiceSpec]())
-
-func pathsBelow(known map[reflect.Type][]pathTo, t reflect.Type) map[reflect.Type][]pathTo {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct || known[t] != nil {
-		return known
-	}
-	known[t] = workOut(t)
-	for _, p := range known[t] {
-		pathsBelow(known, t.Field(p.index).Type)
+var paths = func() map[reflect.Type][]pathTo {
+	known := map[reflect.Type][]pathTo{}
+	for _, t := range Structs(reflect.TypeFor[ProxyServiceSpec]()) {
+		known[t] = workOut(t)
 	}
 	return known
-}
+}()
 
 func pathsOf(t reflect.Type) []pathTo {
 	if known, ok := paths[t]; ok {
@@ -79,30 +71,9 @@ func workOut(t reflect.Type) []pathTo {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if (name != "" || options == "inline") && leads(f.Type, nil) {
+		if (name != "" || options == "inline") && slices.Contains(Structs(f.Type), reflect.TypeFor[Reference]()) {
 			out = append(out, pathTo{index: i, name: name})
 		}
 	}
 	return out
-}
-
-// leads says whether a Reference may stand in a value of a type. above are the structs that it is looked at for.
-func leads(t reflect.Type, above []reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Pointer:
-		return t.Elem() == reflect.TypeFor[Reference]() || leads(t.Elem(), above)
-	case reflect.Slice:
-		k := t.Elem().Kind()
-		return (k == reflect.Struct || k == reflect.Pointer) && leads(reflect.PointerTo(t.Elem()), above)
-	case reflect.Struct:
-		if slices.Contains(above, t) {
-			return false
-		}
-		for i := range t.NumField() {
-			if leads(t.Field(i).Type, append(slices.Clip(above), t)) {
-				return true
-			}
-		}
-	}
-	return false
 }

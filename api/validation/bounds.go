@@ -34,21 +34,13 @@ type bounded struct {
 }
 
 // fields are the fieldsOf the structs of a service: to work them out takes longer than to check them.
-var fields = fieldsBelow(map[reflect.Type][]bounded{}, reflect.TypeFor[v1alpha1.ProxyServiceSpec]())
-
-func fieldsBelow(known map[reflect.Type][]bounded, t reflect.Type) map[reflect.Type][]bounded {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct || known[t] != nil {
-		return known
-	}
-	known[t] = workOut(t)
-	for i := range t.NumField() {
-		fieldsBelow(known, t.Field(i).Type)
+var fields = func() map[reflect.Type][]bounded {
+	known := map[reflect.Type][]bounded{}
+	for _, t := range v1alpha1.Structs(reflect.TypeFor[v1alpha1.ProxyServiceSpec]()) {
+		known[t] = workOut(t)
 	}
 	return known
-}
+}()
 
 func fieldsOf(t reflect.Type) []bounded {
 	if known, ok := fields[t]; ok {

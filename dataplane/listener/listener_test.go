@@ -5,12 +5,14 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -20,9 +22,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func open(t *testing.T) *Listener {
+func open(t *testing.T) *Listener { t.Helper(); return openLogging(t, logr.Discard()) }
+
+func openLogging(t *testing.T, log logr.Logger) *Listener {
 	t.Helper()
-	l, err := Open(t.Context(), "127.0.0.1:0", &Gate{}, logr.Discard())
+	l, err := Open(t.Context(), "127.0.0.1:0", &Gate{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,29 +114,34 @@ func TestQueuedConnectionsAreTakenAfterTheDeadline(t *testing.T) {
 	}
 }
 
-// A connection that cannot be given to its handler for want of a descriptor waits until there is one.
-func TestShortageLosesNoConnection(t *testing.T) {
-	l := open(t)
+// descriptors returns what sets how many descriptors there may be, and how many there usually are, as there are in the end.
+func descriptors(t *testing.T) (set func(n uint64), usual uint64) {
+	t.Helper()
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	restore := func() {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	set = func(n uint64) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
 			t.Error(err)
 		}
 	}
-	defer restore()
+	t.Cleanup(func() { set(limit.Cur) })
+	return set, limit.Cur
+}
+
+// A connection that cannot be given to its handler for want of a descriptor waits until there is one.
+func TestShortageLosesNoConnection(t *testing.T) {
+	l := open(t)
+	setLimit, usual := descriptors(t)
 	l.Before(func(*door.Arrival, func()) bool {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
-			t.Error(err)
-		}
+		setLimit(3)
 		return false
 	}, nil)
 	var failures atomic.Int32
 	go l.Serve(greet, func() { t.Error("turned away") }, func() {
 		if failures.Add(1) == 2 {
-			restore()
+			setLimit(usual)
 		}
 	})
 	nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
@@ -153,16 +162,7 @@ func TestShortageLosesNoConnection(t *testing.T) {
 // Where somebody else accepts, accepting goes on after a failure, and Close waits until it has ended, and takes what is queued.
 func TestLookout(t *testing.T) {
 	l := open(t)
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	setLimit := func(n uint64) {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
-			t.Error(err)
-		}
-	}
-	defer setLimit(limit.Cur)
+	setLimit, usual := descriptors(t)
 	begun := make(chan func() (more bool), 1)
 	var ends atomic.Int32
 	l.Before(func(*door.Arrival, func()) bool { return false }, func(_ *door.Door, accept func() (more bool)) (end func(), err error) {
@@ -193,7 +193,7 @@ func TestLookout(t *testing.T) {
 		t.Error("there is more, where accepting failed")
 	}
 	<-failed
-	setLimit(limit.Cur)
+	setLimit(usual)
 	accept = <-begun // after a pause
 	if accept() {
 		t.Error("there is more than one")
@@ -212,18 +212,10 @@ func TestLookout(t *testing.T) {
 func TestPauseIsForgotten(t *testing.T) {
 	l := open(t)
 	defer l.Close()
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	setLimit := func(n uint64) {
-		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: limit.Max}); err != nil {
-			t.Error(err)
-		}
-	}
+	setLimit, usual := descriptors(t)
 	l.failed, l.handle = func() {}, func(nc *net.TCPConn, _ door.Ends) { _ = nc.Close() }
 	l.lookout = func(_ *door.Door, accept func() bool) (end func(), err error) {
-		for _, most := range []uint64{limit.Cur, 3} {
+		for _, most := range []uint64{usual, 3} {
 			nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
 			if err != nil {
 				return nil, err
@@ -231,7 +223,7 @@ func TestPauseIsForgotten(t *testing.T) {
 			defer nc.Close()
 			setLimit(most)
 			accept()
-			setLimit(limit.Cur)
+			setLimit(usual)
 		}
 		return func() {}, nil
 	}
@@ -247,9 +239,10 @@ func TestPauseIsForgotten(t *testing.T) {
 	}
 }
 
-// Where nobody else can accept, the Listener does.
+// Where nobody else can accept, the Listener does, and the log says where.
 func TestLookoutThatFails(t *testing.T) {
-	l := open(t)
+	said := make(chan string, 10)
+	l := openLogging(t, funcr.New(func(_, line string) { said <- line }, funcr.Options{}))
 	l.Before(func(*door.Arrival, func()) bool { return false }, func(*door.Door, func() bool) (func(), error) { return nil, errors.New("no") })
 	go l.Serve(greet, func() { t.Error("turned away") }, func() { t.Error("not accepted") })
 	nc, err := net.DialTimeout("tcp", l.Addr().String(), patience)
@@ -262,4 +255,7 @@ func TestLookoutThatFails(t *testing.T) {
 		t.Errorf("the connection is lost: %q %v", b, err)
 	}
 	l.Close()
+	if line := <-said; !strings.Contains(line, `"address"="127.0.0.1:0"`) {
+		t.Error(line)
+	}
 }

@@ -348,7 +348,7 @@ func (s *Sockets) Open(ctx context.Context, address string, gate *Gate, log logr
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	l := &Listener{address: address, bound: bound, gate: gate, log: log, leaving: make(chan struct{}), done: make(chan struct{})}
+	l := &Listener{address: address, bound: bound, gate: gate, log: log.WithValues("address", address), leaving: make(chan struct{}), done: make(chan struct{})}
 	owner := door.Nobody
 	switch {
 	case bound.Kept:
