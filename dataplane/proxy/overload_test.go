@@ -13,17 +13,17 @@ import (
 type gatekeeper struct {
 	filter.Nop
 	status  int
-	entered chan struct{}
-	open    chan struct{}
+	entered chan (chan<- struct{}) // of each request what opens the gate for that one alone
 }
 
 func newGatekeeper(status int) *gatekeeper {
-	return &gatekeeper{status: status, entered: make(chan struct{}), open: make(chan struct{})}
+	return &gatekeeper{status: status, entered: make(chan (chan<- struct{}))}
 }
 
 func (g *gatekeeper) Request(x *exchange.Exchange) filter.Verdict {
-	g.entered <- struct{}{}
-	<-g.open
+	open := make(chan struct{})
+	g.entered <- open
+	<-open
 	x.Response.Status, x.Response.Local = g.status, true
 	return filter.Respond
 }
@@ -37,9 +37,9 @@ func (g *gatekeeper) hold(r *rig, seat *exchange.Seat) (end func()) {
 		x.Conn.Seat = seat
 		r.p.Serve(x)
 	}()
-	<-g.entered
+	open := <-g.entered
 	return func() {
-		g.open <- struct{}{}
+		close(open)
 		<-done
 	}
 }
@@ -114,10 +114,7 @@ func TestTunnelsAreNotLimited(t *testing.T) {
 		inside++
 		end()
 	}}
-	go func() {
-		<-tunnel.entered
-		tunnel.open <- struct{}{}
-	}()
+	go func() { close(<-tunnel.entered) }()
 	r.p.Serve(x)
 	if inside != 1 || r.p.running.Load() != 0 {
 		t.Errorf("%d requests beside the tunnel; %d run in the end", inside, r.p.running.Load())
