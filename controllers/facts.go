@@ -133,7 +133,7 @@ func (c *Controller) objects() []status.Object {
 	for _, p := range s.problems {
 		out[p.Service].Problems = append(out[p.Service].Problems, p)
 		if p.Conflict() && p.Holder >= 0 && p.Holder != p.Service {
-			out[p.Holder].Holds = append(out[p.Holder].Holds, hold(&services[p.Service], p))
+			out[p.Holder].Holds = append(out[p.Holder].Holds, hold(services[p.Service], p))
 		}
 	}
 	return out
@@ -177,7 +177,7 @@ func (c *Controller) tellExpiries() {
 		return
 	}
 	for i, o := range s.view.objects {
-		service := &s.view.input.Services[i]
+		service := s.view.input.Services[i]
 		var sources []v1alpha1.CertificateSource
 		if tls := service.Spec.TLSConfig; tls != nil {
 			sources = slices.Clone(tls.Certificates)
@@ -217,7 +217,7 @@ func (s *serving) find(owner string) (key types.NamespacedName, uid types.UID, o
 		return key, uid, false
 	}
 	for i, o := range s.view.objects {
-		if service := &s.view.input.Services[i]; service.Owner() == owner {
+		if service := s.view.input.Services[i]; service.Owner() == owner {
 			return types.NamespacedName{Namespace: service.Namespace, Name: service.Name}, o.uid, true
 		}
 	}

@@ -104,8 +104,10 @@ func (c *Controller) readKept(payload []byte) (translate.Input, error) {
 	process := c.world.settings.Load()
 	in.Globals, in.Contents = process.globals, process.contents
 	in.World.Policy = c.options.Policy
-	for i := range in.Services {
-		s := &in.Services[i]
+	if slices.Contains(in.Services, nil) {
+		return in, errors.New("it holds services that are null")
+	}
+	for _, s := range in.Services {
 		s.Faults = check(&s.Spec, s.Name)
 		if c.options.NoSecrets {
 			s.Certificates = nil

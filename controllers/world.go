@@ -121,9 +121,10 @@ func (w *world) surroundings(ctx context.Context, v *view) error {
 	// All Secrets and ConfigMaps together get the time of one answer: endpoints wait for this.
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	v.input.Services = make([]translate.Service, len(v.objects))
+	services := make([]translate.Service, len(v.objects))
+	v.input.Services = slices.Collect(pointers(services))
 	for i, object := range v.objects {
-		s := &v.input.Services[i]
+		s := &services[i]
 		*s = object.service
 		for _, name := range object.named {
 			v.services[name] = true

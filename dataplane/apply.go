@@ -54,22 +54,22 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	if d.draining {
 		return errors.New("the proxy is stopping: no configuration is taken any more")
 	}
-	next, filters, err := d.makeRoutes(s)
+	next, err := d.makeRoutes(s)
 	if err != nil {
 		return err
 	}
 	streams, err := d.makeStreams(s)
 	if err != nil {
-		closeNew(filters, d.filters)
+		closeNew(next.filters, d.filters)
 		return err
 	}
 	opened, closed, err := d.bind(ctx, s)
 	if err != nil {
-		closeNew(filters, d.filters)
+		closeNew(next.filters, d.filters)
 		return err
 	}
 	// From here on nothing fails but the table, whose errors Translate has ruled out: it is compiled before anything live changes.
-	table, err := d.compile(s, opened, next)
+	table, err := d.compile(s, opened, next.routes)
 	if err == nil {
 		err = d.access.Apply(accesslog.Config(s.AccessLog))
 	}
@@ -77,17 +77,16 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 		err = d.tracer.Apply(trace.Config(s.Tracing))
 	}
 	if err != nil {
-		closeNew(filters, d.filters)
+		closeNew(next.filters, d.filters)
 		d.unbind(ctx, opened, closed)
 		return err
 	}
 	d.names.follow(s.Clusters)
 	d.clusters.Apply(s.Clusters)
-	d.groups.Forget()
 	d.names.settle(ctx, func(id string, endpoints []snapshot.Endpoint) { d.clusters.SetEndpoints(id, endpoints) })
 	d.join(next)
 	d.store.Apply(s.Store)
-	dropped := d.swapFilters(filters)
+	dropped := d.swapFilters(next.filters)
 	// What the replaced configuration alone used is closed when its last exchange is over.
 	d.proxy.Use(&proxy.Configuration{
 		Table: table, Hash: s.Hash, Via: s.Limits.Via, MaxRequests: s.Limits.MaxRequests, Services: servicesOf(s),
@@ -121,7 +120,7 @@ func (d *DataPlane) Apply(ctx context.Context, s *snapshot.Snapshot) error {
 	for _, l := range d.open {
 		bound[l.Address()] = l.Addr().String()
 	}
-	d.table, d.routes = table, next
+	d.table, d.routes = table, next.routes
 	d.serving.Store(&serving{snapshot: s, since: time.Now(), bound: bound})
 	d.ready.Store(true)
 	return nil
@@ -156,13 +155,14 @@ func (d *DataPlane) swapFilters(filters map[string]*liveFilter) (dropped []*live
 }
 
 // compile makes the route table. Routes that are new get their groups and counters later.
-func (d *DataPlane) compile(s *snapshot.Snapshot, open map[listenerKey]*openListener, live map[*snapshot.Route]*liveRoute) (*router.Table, error) {
+func (d *DataPlane) compile(s *snapshot.Snapshot, open map[listenerKey]*openListener, live []liveRoute) (*router.Table, error) {
 	listeners := make([]router.Listener, 0, len(s.Listeners))
 	for _, l := range s.Listeners {
 		compiled := router.Listener{Slot: open[keyOf(l)].slot, Snapshot: l, Routes: make([]*router.Route, 0, len(l.Routes))}
-		for _, r := range l.Routes {
-			compiled.Routes = append(compiled.Routes, live[r].Route)
+		for _, r := range live[:len(l.Routes)] {
+			compiled.Routes = append(compiled.Routes, r.live)
 		}
+		live = live[len(l.Routes):]
 		listeners = append(listeners, compiled)
 	}
 	return d.table.Next(listeners)
@@ -213,8 +213,8 @@ func (d *DataPlane) accept(l *openListener) {
 				return false
 			}
 			facts := d.admit(a.Ends, slot)
-			server.Start(d.loops.Next().Take(a.FD, a.Remote), facts, func() {
-				d.leave(&facts)
+			server.Start(d.loops.Next().Take(a.FD, a.Remote), *facts, func() {
+				d.leave(facts)
 				ended()
 			})
 			return true
@@ -222,16 +222,16 @@ func (d *DataPlane) accept(l *openListener) {
 	}
 	go l.Serve(func(nc *net.TCPConn, ends door.Ends) {
 		facts := d.admit(ends, slot)
-		defer d.leave(&facts)
-		if !d.unwrap(nc, l, &facts) {
+		defer d.leave(facts)
+		if !d.unwrap(nc, l, facts) {
 			return
 		}
 		if l.streams != nil {
 			d.stream(nc, l, facts)
 		} else if terminator == nil {
-			server.Serve(nc, &facts)
-		} else if conn := d.handshake(nc, terminator, &facts); conn != nil {
-			server.Serve(conn, &facts)
+			server.Serve(nc, facts)
+		} else if conn := d.handshake(nc, terminator, facts); conn != nil {
+			server.Serve(conn, facts)
 		}
 	}, func() { d.metrics.RejectConnection(exchange.Overload) }, d.metrics.AcceptErrors.Inc)
 }
@@ -250,11 +250,11 @@ func (d *DataPlane) lookOut(at *door.Door, accept func() (more bool)) (end func(
 	return lookout.Close, nil
 }
 
-// admit counts a connection, and says what is known of it.
-func (d *DataPlane) admit(ends door.Ends, slot int) exchange.Conn {
+// admit counts a connection, and says what is known of it: not on the stack, see speaksHTTP2.
+func (d *DataPlane) admit(ends door.Ends, slot int) *exchange.Conn {
 	d.metrics.OpenConnections.Inc()
 	d.metrics.Connections.Inc()
-	return exchange.Conn{Listener: slot, Seat: new(exchange.Seat), Remote: ends.Remote, Local: ends.Local}
+	return &exchange.Conn{Listener: slot, Seat: new(exchange.Seat), Remote: ends.Remote, Local: ends.Local}
 }
 
 // leave takes back what admit has counted.

@@ -86,7 +86,8 @@ type DataPlane struct {
 	slots    []bool // the slots of the route table that are taken
 	filters  map[string]*liveFilter
 	table    *router.Table
-	routes   map[*snapshot.Route]*liveRoute
+	routes   []liveRoute    // in the order of the snapshot
+	streamed []*group.Group // of TCP services
 	draining bool
 
 	replicas  atomic.Int64

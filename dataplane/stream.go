@@ -55,17 +55,23 @@ func streamID(s *snapshot.Stream) string { return s.Namespace + "/" + s.Name }
 // joinStreams gives the streams their live parts, when the clusters live, and makes the tables of the listeners.
 func (d *DataPlane) joinStreams(all map[*snapshot.Listener][]*tcp.Stream, hash string) map[*snapshot.Listener]*tcp.Table {
 	var live []*telemetry.StreamMetrics
+	before := d.streamed
+	d.streamed = nil
 	tables := make(map[*snapshot.Listener]*tcp.Table, len(all))
 	for l, streams := range all {
 		for _, one := range streams {
 			s := one.Snapshot
 			if len(s.Clusters) > 0 {
 				one.Group = d.groups.Get("tcp "+streamID(s), s.Clusters, s.Balance)
+				d.streamed = append(d.streamed, one.Group)
 			}
 			one.Metrics = d.metrics.Stream(s.Namespace, s.Name)
 			live = append(live, one.Metrics)
 		}
 		tables[l] = tcp.NewTable(streams, hash)
+	}
+	for _, g := range before {
+		d.groups.Release(g)
 	}
 	d.metrics.KeepStreams(live)
 	return tables
@@ -139,11 +145,11 @@ func (d *DataPlane) unwrap(nc *net.TCPConn, l *openListener, facts *exchange.Con
 }
 
 // stream serves a connection of a listener of TCP services.
-func (d *DataPlane) stream(nc *net.TCPConn, l *openListener, facts exchange.Conn) {
+func (d *DataPlane) stream(nc *net.TCPConn, l *openListener, facts *exchange.Conn) {
 	switch {
 	case l.tls != nil:
-		if conn := d.handshake(nc, l.tls, &facts); conn != nil {
-			l.streams.Serve(conn, facts)
+		if conn := d.handshake(nc, l.tls, facts); conn != nil {
+			l.streams.Serve(conn, *facts)
 		}
 		return
 	case l.through:
@@ -166,5 +172,5 @@ func (d *DataPlane) stream(nc *net.TCPConn, l *openListener, facts exchange.Conn
 		}
 		facts.ServerName = name
 	}
-	l.streams.Serve(nc, facts)
+	l.streams.Serve(nc, *facts)
 }

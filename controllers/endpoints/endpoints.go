@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/realm"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -92,18 +93,11 @@ func zones(h *discoveryv1.EndpointHints) string {
 
 func number(ports []discoveryv1.EndpointPort, name string) (uint16, bool) {
 	for _, p := range ports {
-		if deref(p.Name) == name && p.Port != nil && (p.Protocol == nil || *p.Protocol == corev1.ProtocolTCP) {
+		if optional.Value(p.Name) == name && p.Port != nil && (p.Protocol == nil || *p.Protocol == corev1.ProtocolTCP) {
 			return uint16(*p.Port), true //nolint:gosec // the API server takes 1 to 65535
 		}
 	}
 	return 0, false
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // Service is what the translation knows of a Service.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
@@ -61,7 +62,7 @@ func sticky(spec *v1alpha1.ProxyServiceSpec) bool {
 
 // refers says whether there is anything for complete to find.
 func refers(spec *v1alpha1.ProxyServiceSpec) bool {
-	if deref(spec.TLS) || spec.UpstreamTLS != nil || sticky(spec) {
+	if optional.Value(spec.TLS) || spec.UpstreamTLS != nil || sticky(spec) {
 		return true
 	}
 	found := false
@@ -74,20 +75,12 @@ func (l *loader) contents(v any) map[string]material.Content {
 	out := map[string]material.Content{}
 	v1alpha1.References(v, func(path string, r *v1alpha1.Reference) {
 		if r.File == nil {
-			out[path] = material.Content{Name: deref(r.Name), Problem: fmt.Sprintf(
-				"%s `%s` cannot be read: it exists in a cluster alone", deref(r.Kind), deref(r.Name),
+			out[path] = material.Content{Name: optional.Value(r.Name), Problem: fmt.Sprintf(
+				"%s `%s` cannot be read: it exists in a cluster alone", optional.Value(r.Kind), optional.Value(r.Name),
 			)}
 			return
 		}
 		out[path] = l.files.Content(*r.File)
 	})
 	return out
-}
-
-func deref[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
 }

@@ -38,7 +38,7 @@ type Options struct {
 // A Loaded configuration is complete and valid.
 type Loaded struct {
 	Globals  settings.Globals // with defaults
-	Services []translate.Service
+	Services []*translate.Service
 	Settings []Setting // the globals one by one, with their origins
 	Snapshot *snapshot.Snapshot
 	Files    []string // that it was read from
@@ -114,7 +114,7 @@ type loader struct {
 	settings   []Setting
 	overridden map[string]Problem   // globals that do not come from a file, by path: where they come from
 	globalsIn  map[string]*document // where the top-level keys of the globals stand
-	sound      []translate.Service  // nothing is wrong with each of them alone
+	sound      []*translate.Service // nothing is wrong with each of them alone
 	origins    []*candidate         // of the sound services
 	files      certificates.Files
 	selfSigned bool // a service has a certificate that nobody has configured
@@ -241,7 +241,7 @@ func (l *loader) services(out *Loaded) {
 		n += len(p.services)
 	}
 	names := make(map[string]*candidate, n)
-	out.Services = make([]translate.Service, 0, n)
+	out.Services = make([]*translate.Service, 0, n)
 	l.origins = make([]*candidate, 0, n)
 	for _, p := range l.parts {
 		for _, c := range p.services {
@@ -256,10 +256,13 @@ func (l *loader) services(out *Loaded) {
 			if !c.sound || again {
 				continue
 			}
-			out.Services = append(out.Services, c.service)
-			if c.refers {
-				l.complete(&out.Services[len(out.Services)-1])
+			service := &c.service
+			if c.refers { // what it names may be another the next time
+				complete := c.service
+				service = &complete
+				l.complete(service)
 			}
+			out.Services = append(out.Services, service)
 			l.origins = append(l.origins, c)
 		}
 	}

@@ -83,7 +83,8 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 			return nil
 		case e := <-w.Events():
 			s.history.folder.Told(e)
-			quiet.Reset(lull.Wait(time.Now(), e))
+			draft := s.history.folder.Draft(e.Name) && !s.files.Has(e.Name)
+			quiet.Reset(lull.Wait(time.Now(), e, draft))
 			continue
 		case err := <-w.Errors():
 			if files.Overflow(err) { // so much has happened that nobody knows what

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -36,7 +37,7 @@ func (t *translation) choice(r *snapshot.Route, service int, in *Service, b *v1a
 		t.problem(p)
 		return
 	}
-	r.Balance.Sticky = &snapshot.Sticky{Cookie: deref(b.Sticky.CookieName), TTL: parts.Secs(b.Sticky.TTLSecs), Key: key}
+	r.Balance.Sticky = &snapshot.Sticky{Cookie: optional.Value(b.Sticky.CookieName), TTL: parts.Secs(b.Sticky.TTLSecs), Key: key}
 }
 
 // serviceBalancing is the field of a service's own settings.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pingora-proxy/pingora-proxy/api/defaults"
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/parts"
@@ -94,10 +95,10 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 			t.problem(Problem{Service: of.service, Route: of.route, Field: of.field + field, Reason: reason, Message: message})
 			return
 		}
-		weight := uint32(max(0, deref(b.Weight)))
+		weight := uint32(max(0, optional.Value(b.Weight)))
 		protocol := protocolOf(in, b)
 		override := parts.Override(b)
-		one := snapshot.WeightedCluster{Backup: deref(b.Role) == v1alpha1.RoleBackup, Override: override}
+		one := snapshot.WeightedCluster{Backup: optional.Value(b.Role) == v1alpha1.RoleBackup, Override: override}
 		prefix := of.id
 		if !to.Plain.IsValid() {
 			prefix = of.shared
@@ -116,7 +117,7 @@ func (t *translation) balance(in *Service, of owner, upstreams []string, backend
 				case to.Origin != nil:
 					c.Origin = to.Origin
 					c.Endpoints = t.world.Endpoints[realm.OriginKey(*to.Origin)]
-					c.ZoneAware = deref(of.settings.balancing.ZoneAware)
+					c.ZoneAware = optional.Value(of.settings.balancing.ZoneAware)
 				case to.DNS != nil:
 					c.DNS = to.DNS
 					c.Health.Host = authority(strings.TrimSuffix(to.DNS.Host, "."), to.DNS.Port, c.TLS != nil)
@@ -203,7 +204,7 @@ func (t *translation) newCluster(in *Service, of owner, id string, protocol v1al
 	if of.aside {
 		return c
 	}
-	switch deref(in.Spec.UpstreamProxyProtocol) {
+	switch optional.Value(in.Spec.UpstreamProxyProtocol) {
 	case v1alpha1.ProxyProtocolV1:
 		c.ProxyProtocol = 1
 	case v1alpha1.ProxyProtocolV2:
@@ -223,7 +224,7 @@ func (t *translation) upstreamTLS(service int, in *Service) *snapshot.UpstreamTL
 	if made := t.secured[service]; made != nil {
 		return made
 	}
-	out.ServerName, out.Insecure = deref(u.ServerName), deref(u.InsecureSkipVerify)
+	out.ServerName, out.Insecure = optional.Value(u.ServerName), optional.Value(u.InsecureSkipVerify)
 	wrong := func(field, reason, message string) {
 		if out.Invalid == "" {
 			out.Invalid = message

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
@@ -30,7 +31,7 @@ func (t *translation) claims(in Input) {
 		name    string
 		address *string
 	}{{"admin", in.Globals.Admin.BindAddress}, {"metrics", in.Globals.Metrics.BindAddress}} {
-		if a, err := syntax.ParseBindAddress(deref(g.address)); err == nil {
+		if a, err := syntax.ParseBindAddress(optional.Value(g.address)); err == nil {
 			t.hold(holder{address: a, global: g.name})
 		}
 	}
@@ -48,7 +49,7 @@ func (t *translation) claims(in Input) {
 			t.refused[i] = true
 			continue
 		}
-		if a, ok := redirectsFrom(&in.Services[i], &t.faults[i]); ok && t.permittedPort(i, a, redirectField) &&
+		if a, ok := redirectsFrom(in.Services[i], &t.faults[i]); ok && t.permittedPort(i, a, redirectField) &&
 			t.claim(in, i, a, at.front.plain(), redirectField) {
 			t.redirects[i] = a
 		}
@@ -72,7 +73,7 @@ func (t *translation) permitted(in Input, i int, a netip.AddrPort, hosts *claims
 	if t.world == nil {
 		return true
 	}
-	s := &in.Services[i]
+	s := in.Services[i]
 	if !t.permittedPort(i, a, "bindAddress") {
 		return false
 	}
@@ -125,7 +126,7 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field st
 			}
 		}
 		p := Problem{Service: i, Field: field, Reason: v1alpha1.ReasonListenerConflict, Holder: h.service, HolderField: h.field}
-		wanted := spelt(&in.Services[i], field)
+		wanted := spelt(in.Services[i], field)
 		switch {
 		case h.global != "":
 			p.Message = fmt.Sprintf("`%s` is taken by the %s address `%s`", wanted, h.global, h.address)
@@ -134,7 +135,7 @@ func (t *translation) claim(in Input, i int, a netip.AddrPort, f front, field st
 		case same:
 			p.Message = fmt.Sprintf("`%s` is an address of service `%s`, and %s", wanted, in.Services[h.service].Owner(), difference)
 		default:
-			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`", wanted, spelt(&in.Services[h.service], h.field), in.Services[h.service].Owner())
+			p.Message = fmt.Sprintf("`%s` overlaps `%s` of service `%s`", wanted, spelt(in.Services[h.service], h.field), in.Services[h.service].Owner())
 		}
 		t.problem(p)
 		return false
@@ -152,7 +153,7 @@ func (t *translation) hold(h holder) {
 // spelt is an address of a service as it was written.
 func spelt(in *Service, field string) string {
 	if field == redirectField {
-		return deref(in.Spec.TLSConfig.RedirectHTTPFrom)
+		return optional.Value(in.Spec.TLSConfig.RedirectHTTPFrom)
 	}
 	return in.Spec.BindAddress
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
@@ -18,7 +19,7 @@ import (
 const redirectField = "tlsConfig.redirectHTTPFrom"
 
 // isTCP says whether a service passes bytes on.
-func isTCP(in *Service) bool { return deref(in.Spec.Protocol) == v1alpha1.ProtocolTCP }
+func isTCP(in *Service) bool { return optional.Value(in.Spec.Protocol) == v1alpha1.ProtocolTCP }
 
 // A front is what is spoken at an address. Services that share one have the same.
 type front struct {
@@ -31,7 +32,7 @@ type front struct {
 
 func frontOf(in *Service) front {
 	f := front{tcp: isTCP(in), ends: terminates(in), passes: passes(in)}
-	if c := in.Spec.ClientIP; c != nil && deref(c.ProxyProtocol) {
+	if c := in.Spec.ClientIP; c != nil && optional.Value(c.ProxyProtocol) {
 		f.proxied = true
 		var all []string
 		for _, text := range c.TrustedProxies {
@@ -116,7 +117,7 @@ const redirectRoute = "_https"
 func (t *translation) toHTTPS(service int, in *Service, at netip.AddrPort, port uint16) {
 	l := t.listener(service, in, at, frontOf(in).plain())
 	s := &snapshot.Service{
-		Namespace: in.Namespace, Name: in.Name, Hosts: lower(in.Spec.Hosts),
+		Namespace: in.Namespace, Name: in.Name, Hosts: parts.Lower(in.Spec.Hosts),
 		IdleTimeout: parts.Secs(in.Spec.Timeouts.IdleSecs), TrustedProxies: t.trusted(service, in),
 	}
 	r := t.newRoute(in, s, redirectRoute)

@@ -103,7 +103,7 @@ func addYoungest(t *testing.T, g *generator, name string) (*snapshot.Snapshot, [
 		}
 	}
 	young := g.object()
-	in.Services = append(slices.Clone(good), young)
+	in.Services = append(input(good...).Services, &young)
 	s, problems := translate.Translate(in)
 	compile(t, s)
 	if a, b := others(before), others(s); !reflect.DeepEqual(a, b) {

@@ -18,7 +18,8 @@ import (
 // have not, becomes the same again: the parts of the snapshot that are its own are those of the snapshot before, so that
 // who compares snapshots need not look into them. Its zero value knows nothing. It belongs to one goroutine.
 type Memory struct {
-	pieces map[string]*piece // by owner
+	pieces []*piece          // in the order of the services; nil: of one that left none
+	owned  map[string]*piece // by owner, made when somebody has another place than before
 	world  *realm.World      // that they were made in
 	reused int
 
@@ -35,12 +36,29 @@ func (m *Memory) Translate(in Input) (*snapshot.Snapshot, []Problem) {
 	}
 	old := *m
 	old.granted = old.world != nil && in.World != nil && reflect.DeepEqual(old.world.Grants, in.World.Grants)
-	m.pieces, m.world, m.reused = make(map[string]*piece, len(in.Services)), in.World, 0
+	m.pieces, m.owned, m.world, m.reused = make([]*piece, len(in.Services)), nil, in.World, 0
 	return translate(in, m, &old)
+}
+
+// pieceOf is what a service was before, or nil. Mostly it has the same place i as then.
+func (m *Memory) pieceOf(i int, in *Service) *piece {
+	if i < len(m.pieces) && m.pieces[i] != nil && (m.pieces[i].of.seal == in.seal || m.pieces[i].owner == in.Owner()) {
+		return m.pieces[i]
+	}
+	if m.owned == nil {
+		m.owned = make(map[string]*piece, len(m.pieces))
+		for _, p := range m.pieces {
+			if p != nil {
+				m.owned[p.owner] = p
+			}
+		}
+	}
+	return m.owned[in.Owner()]
 }
 
 // A piece is what one service became: a part of the snapshot that nothing but the service has a say in.
 type piece struct {
+	owner    string
 	of       identity
 	address  netip.AddrPort
 	redirect netip.AddrPort
@@ -127,11 +145,10 @@ func (t *translation) build(i int, in *Service) {
 		t.service(i, in)
 		return
 	}
-	owner := in.Owner()
-	if p := t.before.pieces[owner]; p != nil && t.recall(i, in, p) {
+	if p := t.before.pieceOf(i, in); p != nil && t.recall(i, in, p) {
 		return
 	}
-	p := &piece{of: identityOf(in), address: bound.address, redirect: t.redirects[i]}
+	p := &piece{owner: in.Owner(), of: identityOf(in), address: bound.address, redirect: t.redirects[i]}
 	own, plain := t.mark(p.address), t.mark(p.redirect)
 	clusters, problems := len(t.out.Clusters), len(t.problems)
 	t.asked, t.requests.Entered = nil, nil
@@ -144,7 +161,7 @@ func (t *translation) build(i int, in *Service) {
 		p.plain = t.since(plain, p.redirect)
 	}
 	p.clusters, p.taken, p.asked = slices.Clone(t.out.Clusters[clusters:]), t.requests.Entered, t.asked
-	t.memory.pieces[owner] = p
+	t.memory.pieces[i] = p
 }
 
 // recall takes the piece that a service was before, if nothing that it was made of has changed.
@@ -177,7 +194,7 @@ func (t *translation) recall(i int, in *Service, p *piece) bool {
 		next.plain.join(t.listener(i, in, next.redirect, front.plain()))
 	}
 	t.out.Clusters = append(t.out.Clusters, next.clusters...)
-	t.memory.pieces[in.Owner()] = next
+	t.memory.pieces[i] = next
 	t.memory.reused++
 	return true
 }

@@ -47,8 +47,8 @@ func TestMemoryChangesNothing(t *testing.T) {
 				young := g.object()
 				young.Name = fmt.Sprint("young", g.IntN(8))
 				young.Seal()
-				in.Services = slices.DeleteFunc(in.Services, func(s translate.Service) bool { return s.Owner() == young.Owner() })
-				in.Services = slices.Insert(in.Services, min(at, len(in.Services)), young)
+				in.Services = slices.DeleteFunc(in.Services, func(s *translate.Service) bool { return s.Owner() == young.Owner() })
+				in.Services = slices.Insert(in.Services, min(at, len(in.Services)), &young)
 			case 2:
 				if n > 1 {
 					in.Services = slices.Delete(in.Services, at, at+1)
@@ -59,9 +59,11 @@ func TestMemoryChangesNothing(t *testing.T) {
 			case 4:
 				in.World = g.world()
 			case 5:
-				for i := range in.Services {
-					if len(in.Services[i].Certificates) > 0 {
-						in.Services[i].Certificates = []material.Certificate{{Name: "x", Problem: "it is gone"}}
+				for i, s := range in.Services {
+					if len(s.Certificates) > 0 {
+						changed := *s
+						changed.Certificates = []material.Certificate{{Name: "x", Problem: "it is gone"}}
+						in.Services[i] = &changed
 					}
 				}
 			}
@@ -81,7 +83,8 @@ func TestMemoryShares(t *testing.T) {
 		in.Services[i].Seal()
 	}
 	first, _ := m.Translate(in)
-	in.Services = slices.Clone(in.Services) // a copy is the same
+	again := *in.Services[0]
+	in.Services[0] = &again // a copy is the same
 	second, _ := m.Translate(in)
 	if m.Reused() != 2 || !slices.Equal(first.Listeners[0].Routes, second.Listeners[0].Routes) || !slices.Equal(first.Clusters, second.Clusters) {
 		t.Errorf("%d of 2 services were remembered", m.Reused())

@@ -25,7 +25,7 @@ func (t *translation) route(service int, in *Service, s *snapshot.Service, addre
 	r := t.newRoute(in, s, spec.Name)
 	r.Invalid = wrong
 	if !faults.at(at + ".hosts") {
-		r.Hosts = lower(spec.Hosts) // else all of the service's
+		r.Hosts = parts.Lower(spec.Hosts) // else all of the service's
 	}
 	if wrong == "" {
 		parts.Timeouts(&r.Timeouts, spec.Timeouts)

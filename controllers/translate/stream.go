@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/claims"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/filters"
@@ -11,7 +12,7 @@ import (
 // stream builds a TCP service. What cannot be built has its connections closed.
 func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wrong string) {
 	s := &snapshot.Stream{
-		Namespace: in.Namespace, Name: in.Name, Hosts: lower(in.Spec.Hosts), TLS: t.tls(service, in), Passthrough: passes(in), Invalid: wrong,
+		Namespace: in.Namespace, Name: in.Name, Hosts: parts.Lower(in.Spec.Hosts), TLS: t.tls(service, in), Passthrough: passes(in), Invalid: wrong,
 	}
 	mine := claims.Claim{Service: service}
 	if len(s.Hosts) > 0 {
@@ -26,7 +27,7 @@ func (t *translation) stream(service int, in *Service, l *snapshot.Listener, wro
 	}
 	parts.Timeouts(&s.Timeouts, in.Spec.Timeouts)
 	if limits := in.Spec.Limits; limits != nil {
-		s.MaxConnections = int(deref(limits.MaxConnections))
+		s.MaxConnections = int(optional.Value(limits.MaxConnections))
 	}
 	l.Streams = append(l.Streams, s)
 	if wrong != "" {

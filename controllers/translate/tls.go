@@ -4,17 +4,18 @@ import (
 	"crypto/tls"
 	"fmt"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/controllers/translate/material"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
 
 // terminates says whether TLS of a service's clients ends here.
-func terminates(in *Service) bool { return deref(in.Spec.TLS) && !passes(in) }
+func terminates(in *Service) bool { return optional.Value(in.Spec.TLS) && !passes(in) }
 
 // passes says whether TLS of a service's clients goes on to its endpoints.
 func passes(in *Service) bool {
-	return deref(in.Spec.TLS) && in.Spec.TLSConfig != nil && deref(in.Spec.TLSConfig.Mode) == v1alpha1.TLSPassthrough
+	return optional.Value(in.Spec.TLS) && in.Spec.TLSConfig != nil && optional.Value(in.Spec.TLSConfig.Mode) == v1alpha1.TLSPassthrough
 }
 
 // tls makes the certificates of a service that terminates TLS, and is nil for others. One that cannot be used is there
@@ -27,7 +28,7 @@ func (t *translation) tls(service int, in *Service) *snapshot.TLS {
 	var named []v1alpha1.CertificateSource
 	if c := in.Spec.TLSConfig; c != nil {
 		named = c.Certificates
-		if deref(c.MinVersion) == v1alpha1.TLS13 {
+		if optional.Value(c.MinVersion) == v1alpha1.TLS13 {
 			out.MinVersion = tls.VersionTLS13
 		}
 		out.ClientAuth = t.clientAuth(service, in)
@@ -75,7 +76,7 @@ func (t *translation) clientAuth(service int, in *Service) *snapshot.ClientAuth 
 		return nil
 	}
 	const at = "tlsConfig.clientAuth.caRef"
-	out := &snapshot.ClientAuth{Required: deref(c.Mode) != v1alpha1.ClientAuthOptional}
+	out := &snapshot.ClientAuth{Required: optional.Value(c.Mode) != v1alpha1.ClientAuthOptional}
 	bundle, err := in.content(at)
 	if err == nil {
 		err = material.CheckBundle(bundle)

@@ -3,14 +3,13 @@ package translate
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"net/netip"
 	"runtime"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
@@ -26,7 +25,7 @@ import (
 type Input struct {
 	Globals  settings.Globals
 	Contents map[string]material.Content // what the references of the globals name, by the paths of their fields
-	Services []Service                   // the oldest first: it wins where two of them want the same
+	Services []*Service                  // the oldest first: it wins where two of them want the same; they are only read
 	World    *realm.World                // nil: a file, where everything is allowed and no Service is known
 }
 
@@ -100,12 +99,12 @@ func translate(in Input, memory, before *Memory) (*snapshot.Snapshot, []Problem)
 		world:     in.World,
 	}
 	t.faults = make([]faults, len(in.Services))
-	for i := range in.Services {
-		t.faults[i] = t.sort(i, &in.Services[i])
+	for i, s := range in.Services {
+		t.faults[i] = t.sort(i, s)
 	}
 	t.claims(in)
-	for i := range in.Services {
-		t.build(i, &in.Services[i])
+	for i, s := range in.Services {
+		t.build(i, s)
 		if i%32 == 31 {
 			runtime.Gosched() // thousands take longer than requests like to wait for a processor
 		}
@@ -165,7 +164,7 @@ func (t *translation) service(index int, in *Service) {
 	service := &snapshot.Service{
 		Namespace:   in.Namespace,
 		Name:        in.Name,
-		Hosts:       lower(in.Spec.Hosts),
+		Hosts:       parts.Lower(in.Spec.Hosts),
 		IdleTimeout: parts.Secs(in.Spec.Timeouts.IdleSecs),
 		TLS:         t.tls(index, in),
 
@@ -175,12 +174,12 @@ func (t *translation) service(index int, in *Service) {
 		service.HealthPath = p
 	}
 	if s := in.Spec.Sanitize; s != nil {
-		service.Underscores = deref(s.AllowUnderscores)
+		service.Underscores = optional.Value(s.AllowUnderscores)
 		service.KeepSlashes = s.MergeSlashes != nil && !*s.MergeSlashes
 		service.KeepHeaders = s.KeepRequestHeaders
 	}
 	if limits := in.Spec.Limits; limits != nil {
-		service.MaxConnections, service.MaxRequests = int(deref(limits.MaxConnections)), int(deref(limits.MaxRequests))
+		service.MaxConnections, service.MaxRequests = int(optional.Value(limits.MaxConnections)), int(optional.Value(limits.MaxRequests))
 	}
 	l.Services = append(l.Services, service)
 	for j := range in.Spec.Routes {
@@ -199,10 +198,9 @@ func (t *translation) service(index int, in *Service) {
 // hash tells configurations apart. It covers what was configured, not what follows from it or surrounds it.
 func hash(in Input) string {
 	h := sha256.New()
-	sum := digest(in.Globals)
+	sum := parts.Digest(in.Globals)
 	h.Write(sum[:])
-	for i := range in.Services {
-		s := &in.Services[i]
+	for _, s := range in.Services {
 		if s.seal != nil {
 			sum = s.seal.digest
 		} else {
@@ -221,32 +219,8 @@ func (s *Service) Seal() {
 }
 
 func (s *Service) sum() [sha256.Size]byte {
-	return digest(struct {
+	return parts.Digest(struct {
 		Namespace, Name string
 		Spec            *v1alpha1.ProxyServiceSpec
 	}{s.Namespace, s.Name, &s.Spec})
-}
-
-func digest(plain any) [sha256.Size]byte {
-	text, err := json.Marshal(plain)
-	if err != nil {
-		return [sha256.Size]byte{} // plain data always marshals
-	}
-	return sha256.Sum256(text)
-}
-
-func deref[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
-}
-
-func lower(list []string) []string {
-	out := slices.Clone(list)
-	for i := range out {
-		out[i] = strings.ToLower(out[i])
-	}
-	return out
 }

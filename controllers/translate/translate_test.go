@@ -158,7 +158,11 @@ func spec(name, address string, routes ...v1alpha1.Route) translate.Service {
 func input(services ...translate.Service) translate.Input {
 	var g settings.Globals
 	defaults.Globals(&g)
-	return translate.Input{Globals: g, Services: services}
+	in := translate.Input{Globals: g}
+	for _, s := range services {
+		in.Services = append(in.Services, &s)
+	}
+	return in
 }
 
 func TestSameInputSameSnapshot(t *testing.T) {
@@ -300,9 +304,9 @@ func TestBadRouteFailsAlone(t *testing.T) {
 
 // A sealed service is the same configuration as one that is not, and another one than before after a change.
 func TestSealedServicesHaveTheSameHash(t *testing.T) {
-	in := translate.Input{Services: []translate.Service{{Namespace: "shop", Name: "web"}}}
+	web := &translate.Service{Namespace: "shop", Name: "web"}
+	in := translate.Input{Services: []*translate.Service{web}}
 	defaults.Globals(&in.Globals)
-	web := &in.Services[0]
 	web.Spec.BindAddress = "0.0.0.0:80"
 	defaults.Service(&web.Spec, v1alpha1.FromCluster)
 	hash := func() string {

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -61,9 +62,9 @@ type Metrics struct {
 	noRoute  *RouteMetrics
 	streams  *streams
 
-	mu     sync.Mutex // guards routes, round, and RouteMetrics' goneAt and kept
+	mu     sync.Mutex // guards routes, gone, and RouteMetrics' goneAt
 	routes map[routeKey]*RouteMetrics
-	round  uint64 // counts calls of KeepRoutes
+	gone   map[*RouteMetrics]bool // those of routes that no configuration names any more
 }
 
 // NewMetrics returns Metrics with a registry of their own. version is that of the program, for build_info.
@@ -72,6 +73,7 @@ func NewMetrics(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		now:      exchange.Now,
 		routes:   map[routeKey]*RouteMetrics{},
+		gone:     map[*RouteMetrics]bool{},
 	}
 	m.filters = newFilterMetrics(m.registry)
 	m.streams = newStreams()
@@ -116,51 +118,52 @@ func (m *Metrics) Route(namespace, service, route string) *RouteMetrics {
 		m.routes[key] = r
 	}
 	r.goneAt = 0
+	delete(m.gone, r)
 	return r
 }
 
 // NoRoute returns the counters of requests that no route took; their labels are empty.
 func (m *Metrics) NoRoute() *RouteMetrics { return m.noRoute }
 
-// KeepRoutes says that live are all the routes of the configuration that now serves. The series of others stay for five
-// minutes, then they are forgotten; of more than 32 such routes the ones that went first are forgotten at once.
-func (m *Metrics) KeepRoutes(live []*RouteMetrics) {
+// ReplaceRoutes says which routes a new configuration has that the one before had not, and the other way round; a route of the
+// same name may be both. The series of those that are gone stay for five minutes, then they are forgotten; of more than 32 such
+// routes the ones that went first are forgotten at once.
+func (m *Metrics) ReplaceRoutes(come, gone []*RouteMetrics) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.round++
-	for _, r := range live {
-		r.kept = m.round
-	}
 	now := max(m.now(), 1)
-	for _, r := range m.routes {
-		if r.kept == m.round {
-			r.goneAt = 0
-		} else if r.goneAt == 0 {
+	for _, r := range gone {
+		if r != m.noRoute && r.goneAt == 0 {
 			r.goneAt = now
+			m.gone[r] = true
 		}
+	}
+	for _, r := range come {
+		r.goneAt = 0
+		delete(m.gone, r)
 	}
 	m.forget(now)
 }
 
 // forget drops what is gone for too long. The caller holds m.mu.
 func (m *Metrics) forget(now exchange.Nanos) {
-	var gone []*RouteMetrics
-	for key, r := range m.routes {
-		switch {
-		case r.goneAt == 0:
-		case now-r.goneAt > goneGrace:
-			delete(m.routes, key)
-		default:
-			gone = append(gone, r)
+	for r := range m.gone {
+		if now-r.goneAt > goneGrace {
+			m.drop(r)
 		}
 	}
-	if len(gone) <= maxGone {
+	if len(m.gone) <= maxGone {
 		return
 	}
-	slices.SortFunc(gone, func(a, b *RouteMetrics) int { return cmp.Compare(a.goneAt, b.goneAt) })
-	for _, r := range gone[:len(gone)-maxGone] {
-		delete(m.routes, r.key)
+	first := slices.SortedFunc(maps.Keys(m.gone), func(a, b *RouteMetrics) int { return cmp.Compare(a.goneAt, b.goneAt) })
+	for _, r := range first[:len(first)-maxGone] {
+		m.drop(r)
 	}
+}
+
+func (m *Metrics) drop(r *RouteMetrics) {
+	delete(m.routes, r.key)
+	delete(m.gone, r)
 }
 
 // SetUpstreams tells where the health of endpoints is read: list is called at each scrape, from its goroutine, and must

@@ -368,11 +368,11 @@ func TestRoutesSurviveReloads(t *testing.T) {
 	a.Observe(served())
 	b.Observe(served())
 	m.NoRoute().Observe(served())
-	m.KeepRoutes([]*RouteMetrics{a, b})
+	m.ReplaceRoutes([]*RouteMetrics{a, b}, nil)
 	if m.Route("", "s", "a") != a {
 		t.Fatal("a reload has made new counters")
 	}
-	m.KeepRoutes([]*RouteMetrics{a})
+	m.ReplaceRoutes([]*RouteMetrics{a}, []*RouteMetrics{a, b})
 	now += goneGrace
 	if !has("a") || !has("b") {
 		t.Error("a scrape behind the removal does not see the last values")
@@ -385,9 +385,9 @@ func TestRoutesSurviveReloads(t *testing.T) {
 		t.Error("what was forgotten is still there")
 	}
 
-	m.KeepRoutes(nil)
+	m.ReplaceRoutes(nil, []*RouteMetrics{a})
 	again := m.Route("", "s", "a")
-	m.KeepRoutes([]*RouteMetrics{again})
+	m.ReplaceRoutes([]*RouteMetrics{again}, nil)
 	now += 2 * goneGrace
 	if again != a || !has("a") {
 		t.Error("a route that came back in time has lost its counters")
@@ -398,10 +398,12 @@ func TestRemovedRoutesAreBounded(t *testing.T) {
 	m := NewMetrics("test")
 	now := exchange.Nanos(1)
 	m.now = func() exchange.Nanos { now++; return now }
+	var before []*RouteMetrics
 	for i := range 1000 {
-		r := m.Route("", "s", fmt.Sprint(i))
-		r.Observe(served())
-		m.KeepRoutes([]*RouteMetrics{r})
+		now := []*RouteMetrics{m.Route("", "s", fmt.Sprint(i))}
+		now[0].Observe(served())
+		m.ReplaceRoutes(now, before)
+		before = now
 	}
 	if n := len(m.liveRoutes()); n != maxGone+2 { // and no_route, and the one that lives
 		t.Errorf("%d routes are kept", n)

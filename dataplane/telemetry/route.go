@@ -56,7 +56,6 @@ type RouteMetrics struct {
 	metrics *Metrics
 	key     routeKey
 	goneAt  exchange.Nanos // when no configuration named the route any more; 0: it lives. Guarded by metrics.mu
-	kept    uint64         // metrics.round when a configuration named it last. Guarded by metrics.mu
 
 	mu    sync.Mutex // guards cells and the making of rows
 	cells int        // how many counters are not 0, up to maxCells

@@ -84,10 +84,11 @@ func (c *Cluster) Endpoints() []*Endpoint {
 // Update follows changed settings. Endpoints of an equal address live on; those of a cluster with a DNS name or an origin
 // stay until SetEndpoints, which may know newer ones than the snapshot.
 func (c *Cluster) Update(s *snapshot.Cluster) {
-	old := c.settings.Swap(s)
+	old := c.settings.Load()
 	if old == s {
 		return
 	}
+	c.settings.Store(s)
 	if s.DNS == nil && s.Origin == nil {
 		c.SetEndpoints(s.Endpoints)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/http1/wire"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/digest"
 )
 
 const (
@@ -47,7 +48,7 @@ type Clusters struct {
 	epoch   atomic.Uint64 // counts how often a cluster became able or unable to serve
 	version atomic.Uint64 // counts how often the endpoints of a cluster, or what they can do, changed
 	round   atomic.Uint32 // of the janitor: the time, in sweepIntervals
-	digest  digest        // of the changes that are too many to be logged one by one
+	digest  digest.Digest // of the changes that are too many to be logged one by one
 
 	mu    sync.Mutex
 	byID  map[string]*Cluster
@@ -97,6 +98,12 @@ func (cs *Clusters) sweep() {
 // Apply makes clusters the ones that live: it keeps and updates those whose ID lives already, adds new ones, and ends
 // the others, whose requests in flight are finished.
 func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
+	if cs.Same(clusters) {
+		for i, s := range clusters {
+			cs.order[i].Update(s)
+		}
+		return
+	}
 	cs.mu.Lock()
 	old := cs.byID
 	cs.byID = make(map[string]*Cluster, len(clusters))
@@ -124,6 +131,13 @@ func (cs *Clusters) Apply(clusters []*snapshot.Cluster) {
 	for _, c := range old {
 		c.close()
 	}
+}
+
+// Same says whether the clusters that live have these IDs, in this order: then the next Apply keeps them all, and has no others.
+func (cs *Clusters) Same(clusters []*snapshot.Cluster) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return slices.EqualFunc(cs.order, clusters, func(c *Cluster, s *snapshot.Cluster) bool { return c.id == s.ID })
 }
 
 // Epoch counts how often a cluster became able or unable to serve. Who compares it asks no cluster in between.

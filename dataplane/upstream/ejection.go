@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/digest"
 )
 
 // maxEjectionFactor bounds how much longer than the first an ejection may take.
@@ -95,7 +96,7 @@ func (e *Endpoint) eject(reason string) {
 	})
 	j.timer = timer
 	count := j.count
-	events := []event{{e, wasEjected, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+	events := []event{{e, digest.WasEjected, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
 		log.Info("endpoint is ejected: it failed too many requests in a row", "reason", reason,
 			"seconds", d.Seconds(), "ejections", count)
 		o.EndpointEjected(cluster, addr, reason, d)
@@ -172,7 +173,7 @@ func (e *Endpoint) endEjection() []event {
 	e.stopEjection()
 	e.ejection.returned = time.Now()
 	e.since = exchange.Now()
-	return []event{{e, hasReturned, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
+	return []event{{e, digest.HasReturned, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
 		log.Info("ejection is over: endpoint gets requests again")
 		o.EndpointReturned(cluster, addr)
 	}}}

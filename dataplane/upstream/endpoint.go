@@ -10,6 +10,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/dataplane/exchange"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/balance"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/dial"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/digest"
 )
 
 // An Endpoint is one address of a cluster. It lives for as long as the cluster has that address.
@@ -123,9 +124,9 @@ func (e *Endpoint) forgetChecks() []event {
 }
 
 func (e *Endpoint) healthChanged(healthy bool, reason string) []event {
-	kind := becameUnhealthy
+	kind := digest.BecameUnhealthy
 	if healthy {
-		kind = becameHealthy
+		kind = digest.BecameHealthy
 	}
 	return []event{{e, kind, func(log logr.Logger, o Observer, cluster string, addr netip.AddrPort) {
 		if healthy {

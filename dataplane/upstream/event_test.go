@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr/funcr"
 
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
+	"github.com/pingora-proxy/pingora-proxy/dataplane/upstream/digest"
 )
 
 // A counter is an Observer that counts changes of health.
@@ -53,8 +54,8 @@ func TestManyChangesAtOnce(t *testing.T) {
 		return n
 	}
 	check(errors.New("down"))
-	if n := count("endpoint is unhealthy"); n != maxLines+50 || count(`"serving"=0`) != 50 {
-		t.Errorf("%d lines, %d of clusters without an endpoint; want %d and 50", n, count(`"serving"=0`), maxLines+50)
+	if n := count("endpoint is unhealthy"); n != digest.MaxLines+50 || count(`"serving"=0`) != 50 {
+		t.Errorf("%d lines, %d of clusters without an endpoint; want %d and 50", n, count(`"serving"=0`), digest.MaxLines+50)
 	}
 	cs.summarise()
 	want := `"unhealthy"=850 "healthy_again"=0 "ejected"=0 "returned"=0 "clusters"=50 "clusters_that_cannot_serve"=50`
@@ -68,7 +69,7 @@ func TestManyChangesAtOnce(t *testing.T) {
 	}
 	check(nil)
 	cs.summarise()
-	if n := count("endpoint is healthy again"); n != 2*more || !strings.Contains(lines[len(lines)-1], `"healthy_again"=980`) {
+	if n := count("endpoint is healthy again"); n != 2*digest.More || !strings.Contains(lines[len(lines)-1], `"healthy_again"=980`) {
 		t.Errorf("%d lines, and %s", n, lines[len(lines)-1])
 	}
 	if n := changes.Load(); n != 2000 {

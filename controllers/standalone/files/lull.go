@@ -21,13 +21,14 @@ type Lull struct {
 	since, until time.Time // of the first event, and when all are looked at
 }
 
-// Wait returns for how long the files must be quiet from now on, when an event has come.
-func (l *Lull) Wait(now time.Time, e fsnotify.Event) time.Duration {
+// Wait returns for how long the files must be quiet from now on, when an event has come. What is written into a draft is part of
+// putting a file into its place as a whole.
+func (l *Lull) Wait(now time.Time, e fsnotify.Event, draft bool) time.Duration {
 	if l.since.IsZero() {
 		l.since = now
 	}
 	wait := settleWhole
-	if e.Has(fsnotify.Write) {
+	if e.Has(fsnotify.Write) && !draft {
 		wait = Settle
 	}
 	if next := now.Add(wait); next.After(l.until) {

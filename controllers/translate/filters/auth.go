@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/apikey"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/basic"
@@ -32,7 +33,7 @@ func (l *list) auth() {
 		a, owner, field = l.Route.Auth, l.Snapshot.ID(), l.Field+".auth"
 	}
 	switch {
-	case a == nil || deref(a.Mode) == v1alpha1.AuthNone:
+	case a == nil || optional.Value(a.Mode) == v1alpha1.AuthNone:
 	case len(a.JWT) > 0:
 		l.jwt(a.JWT, owner, field+".jwt")
 	case a.Basic != nil:
@@ -42,7 +43,7 @@ func (l *list) auth() {
 			l.fail(at+".usersRef", err)
 			return
 		}
-		l.add(basic.Config{Owner: owner, Users: users, Realm: deref(a.Basic.Realm), Header: deref(a.Basic.UserHeader)}, at)
+		l.add(basic.Config{Owner: owner, Users: users, Realm: optional.Value(a.Basic.Realm), Header: optional.Value(a.Basic.UserHeader)}, at)
 	case a.APIKey != nil:
 		at := field + ".apiKey"
 		keys, err := l.Content(at + ".keysRef")
@@ -51,7 +52,7 @@ func (l *list) auth() {
 			return
 		}
 		l.add(apikey.Config{
-			Owner: owner, Keys: keys, Header: deref(a.APIKey.Header), Forward: deref(a.APIKey.ForwardKey), UserHeader: deref(a.APIKey.UserHeader),
+			Owner: owner, Keys: keys, Header: optional.Value(a.APIKey.Header), Forward: optional.Value(a.APIKey.ForwardKey), UserHeader: optional.Value(a.APIKey.UserHeader),
 		}, at)
 	case a.Forward != nil:
 		l.forward(a.Forward, owner, field+".forward")
@@ -65,8 +66,8 @@ func (l *list) jwt(providers []v1alpha1.JWTProvider, owner, field string) {
 	for i := range providers {
 		from, at := &providers[i], fmt.Sprintf("%s[%d]", field, i)
 		p := jwt.Provider{
-			Name: from.Name, Issuer: from.Issuer, Audiences: from.Audiences, Cookie: deref(from.FromCookie),
-			Forward: deref(from.ForwardToken), Leeway: time.Duration(deref(from.LeewaySecs)) * time.Second,
+			Name: from.Name, Issuer: from.Issuer, Audiences: from.Audiences, Cookie: optional.Value(from.FromCookie),
+			Forward: optional.Value(from.ForwardToken), Leeway: time.Duration(optional.Value(from.LeewaySecs)) * time.Second,
 		}
 		for _, name := range from.Algorithms {
 			p.Algorithms = append(p.Algorithms, string(name))
@@ -109,14 +110,14 @@ func (l *list) forward(f *v1alpha1.ForwardAuth, owner, field string) {
 	}
 	host := f.Backend.Address
 	if s := f.Backend.Service; s != nil {
-		namespace := deref(s.Namespace)
+		namespace := optional.Value(s.Namespace)
 		if namespace == "" {
 			namespace = l.Snapshot.Service.Namespace
 		}
 		host = s.Name + "." + namespace
 	}
 	l.add(forward.Config{
-		Owner: owner, Cluster: cluster, Host: host, Path: deref(f.Path), Timeout: time.Duration(deref(f.TimeoutMs)) * time.Millisecond,
+		Owner: owner, Cluster: cluster, Host: host, Path: optional.Value(f.Path), Timeout: time.Duration(optional.Value(f.TimeoutMs)) * time.Millisecond,
 		Request: f.RequestHeaders, Response: f.ResponseHeaders,
 	}, field)
 }
@@ -125,10 +126,10 @@ func (l *list) forward(f *v1alpha1.ForwardAuth, owner, field string) {
 // auth may write it too, such as a service that answers with an Authorization for the endpoint.
 func credentialFields(a *v1alpha1.Auth) []string {
 	switch {
-	case deref(a.Mode) == v1alpha1.AuthNone:
+	case optional.Value(a.Mode) == v1alpha1.AuthNone:
 		return nil
 	case a.APIKey != nil:
-		return []string{deref(a.APIKey.Header)}
+		return []string{optional.Value(a.APIKey.Header)}
 	case a.Forward != nil:
 		return append([]string{"Authorization", "Cookie"}, a.Forward.RequestHeaders...)
 	case len(a.JWT) > 0:

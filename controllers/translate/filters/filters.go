@@ -99,11 +99,3 @@ func List(s Source) (out []filter.Config, answers bool, err error) {
 	}
 	return l.out, l.answers, nil
 }
-
-func deref[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
-}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/ratelimit"
 )
@@ -20,15 +21,15 @@ func (l *list) limits(byToken bool) {
 func (l *list) limitsOf(limits []v1alpha1.RateLimit, owner, field string, byToken bool) {
 	for i := range limits {
 		r := &limits[i]
-		by := limitedBy(deref(r.Key))
+		by := limitedBy(optional.Value(r.Key))
 		if (by == ratelimit.JWTClaim) != byToken {
 			continue
 		}
 		l.add(ratelimit.Config{
 			Owner: owner, Namespace: l.Snapshot.Service.Namespace, Service: l.Snapshot.Service.Name,
-			Name: r.Name, By: by, Field: deref(r.KeyName),
-			Requests: int(deref(r.Requests)), Burst: int(deref(r.Burst)), Period: time.Duration(deref(r.PeriodSecs)) * time.Second,
-			Shared: deref(r.Scope) == v1alpha1.ScopeShared, Observe: deref(r.Mode) == v1alpha1.LimitObserve,
+			Name: r.Name, By: by, Field: optional.Value(r.KeyName),
+			Requests: int(optional.Value(r.Requests)), Burst: int(optional.Value(r.Burst)), Period: time.Duration(optional.Value(r.PeriodSecs)) * time.Second,
+			Shared: optional.Value(r.Scope) == v1alpha1.ScopeShared, Observe: optional.Value(r.Mode) == v1alpha1.LimitObserve,
 		}, fmt.Sprintf("%s[%d]", field, i))
 	}
 }

@@ -1,6 +1,7 @@
 package filters
 
 import (
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/signing"
 )
@@ -19,7 +20,7 @@ func (l *list) signing() {
 	c := signing.Config{
 		Owner: l.service(), Secret: key, KeyID: s.KeyID, Components: s.Components, Secure: l.endpointsSecured(),
 	}
-	if deref(s.Algorithm) == v1alpha1.SignEd25519 {
+	if optional.Value(s.Algorithm) == v1alpha1.SignEd25519 {
 		c.Algorithm = signing.Ed25519
 	}
 	l.add(c, "requestSigning")
@@ -35,7 +36,7 @@ func (l *list) endpointsSecured() bool {
 		return false
 	}
 	for i := range backends {
-		switch deref(backends[i].Protocol) {
+		switch optional.Value(backends[i].Protocol) {
 		case v1alpha1.BackendHTTP, v1alpha1.BackendH2C:
 			return false
 		case "":

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/bodylimit"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/filter/buffer"
@@ -25,19 +26,19 @@ func (l *list) security(user []v1alpha1.Filter) {
 		if s := f.SecurityHeaders; s != nil {
 			l.add(security.Config{
 				Owner:             l.Snapshot.ID(),
-				HSTSMaxAge:        int(deref(s.HSTSMaxAgeSecs)),
-				HSTSSubDomains:    deref(s.HSTSIncludeSubDomains),
+				HSTSMaxAge:        int(optional.Value(s.HSTSMaxAgeSecs)),
+				HSTSSubDomains:    optional.Value(s.HSTSIncludeSubDomains),
 				FrameOptions:      unlessOff(s.FrameOptions),
 				ReferrerPolicy:    unlessOff(s.ReferrerPolicy),
-				ContentSecurity:   deref(s.ContentSecurityPolicy),
-				PermissionsPolicy: deref(s.PermissionsPolicy),
+				ContentSecurity:   optional.Value(s.ContentSecurityPolicy),
+				PermissionsPolicy: optional.Value(s.PermissionsPolicy),
 			}, "securityHeaders")
 		}
 	}
 }
 
 func unlessOff(s *string) string {
-	if v := deref(s); v != v1alpha1.Off {
+	if v := optional.Value(s); v != v1alpha1.Off {
 		return v
 	}
 	return ""
@@ -52,8 +53,8 @@ func (l *list) cors(user []v1alpha1.Filter) {
 				Methods:     corsMethods(c, l.Snapshot.Matches),
 				Headers:     c.AllowHeaders,
 				Expose:      c.ExposeHeaders,
-				Credentials: deref(c.AllowCredentials),
-				MaxAge:      int(deref(c.MaxAgeSecs)),
+				Credentials: optional.Value(c.AllowCredentials),
+				MaxAge:      int(optional.Value(c.MaxAgeSecs)),
 			}, "cors")
 		}
 	}
@@ -112,7 +113,7 @@ func (l *list) respond(user []v1alpha1.Filter) {
 		if r := f.Respond; r != nil {
 			l.answers = true
 			l.add(respond.Config{
-				Owner: l.Snapshot.ID(), Code: int(deref(r.Code)), Body: deref(r.Body), ContentType: deref(r.ContentType),
+				Owner: l.Snapshot.ID(), Code: int(optional.Value(r.Code)), Body: optional.Value(r.Body), ContentType: optional.Value(r.ContentType),
 			}, "respond")
 		}
 	}
@@ -147,7 +148,7 @@ func (l *list) user(user []v1alpha1.Filter) {
 		case f.Compression != nil && !l.answers:
 			l.add(compressConfig(l, f.Compression), "compression")
 		case f.Buffer != nil:
-			l.add(buffer.Config{Owner: l.Snapshot.ID(), Max: int(deref(f.Buffer.MaxBytes))}, "buffer")
+			l.add(buffer.Config{Owner: l.Snapshot.ID(), Max: int(optional.Value(f.Buffer.MaxBytes))}, "buffer")
 		}
 	}
 }
@@ -170,12 +171,12 @@ func (l *list) mirror(f *v1alpha1.MirrorFilter, field string) {
 		timeout = min(timeout, t)
 	}
 	l.add(mirror.Config{
-		Owner: l.Snapshot.ID(), Cluster: cluster, Percent: int(deref(f.Percent)), MaxBody: int(deref(f.MaxBodyBytes)), Timeout: timeout,
+		Owner: l.Snapshot.ID(), Cluster: cluster, Percent: int(optional.Value(f.Percent)), MaxBody: int(optional.Value(f.MaxBodyBytes)), Timeout: timeout,
 	}, "mirror")
 }
 
 func compressConfig(l *list, f *v1alpha1.CompressionFilter) compress.Config {
-	c := compress.Config{Owner: l.Snapshot.ID(), MinBytes: int(deref(f.MinBytes)), Types: f.ContentTypes}
+	c := compress.Config{Owner: l.Snapshot.ID(), MinBytes: int(optional.Value(f.MinBytes)), Types: f.ContentTypes}
 	for _, a := range f.Algorithms {
 		c.Algorithms = append(c.Algorithms, string(a))
 	}
@@ -185,22 +186,22 @@ func compressConfig(l *list, f *v1alpha1.CompressionFilter) compress.Config {
 func redirectConfig(l *list, f *v1alpha1.RedirectFilter) redirect.Config {
 	return redirect.Config{
 		Owner:    l.Snapshot.ID(),
-		Scheme:   string(deref(f.Scheme)),
-		Host:     deref(f.Host),
-		Port:     uint16(deref(f.Port)), //nolint:gosec // 1 to 65535, by validation
-		Path:     deref(f.Path),
+		Scheme:   string(optional.Value(f.Scheme)),
+		Host:     optional.Value(f.Host),
+		Port:     uint16(optional.Value(f.Port)), //nolint:gosec // 1 to 65535, by validation
+		Path:     optional.Value(f.Path),
 		Patterns: patterns(l.Snapshot),
-		Code:     int(deref(f.Code)),
+		Code:     int(optional.Value(f.Code)),
 	}
 }
 
 func rewriteConfig(l *list, f *v1alpha1.RewriteFilter) rewrite.Config {
 	c := rewrite.Config{
 		Owner:         l.Snapshot.ID(),
-		ReplacePrefix: deref(f.ReplacePrefix),
-		Path:          deref(f.Path),
+		ReplacePrefix: optional.Value(f.ReplacePrefix),
+		Path:          optional.Value(f.Path),
 		Patterns:      patterns(l.Snapshot),
-		Host:          deref(f.Host),
+		Host:          optional.Value(f.Host),
 		KeepSlashes:   l.Snapshot.Service.KeepSlashes,
 	}
 	if f.Regex != nil {

@@ -1,6 +1,7 @@
 package parts
 
 import (
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -10,12 +11,12 @@ func HealthCheck(h *v1alpha1.HealthCheck) snapshot.HealthCheck {
 	c := snapshot.HealthCheck{
 		Timeout:            ms(h.TimeoutMs),
 		Interval:           Secs(h.FrequencySecs),
-		Path:               deref(h.Path),
-		Service:            deref(h.Service),
-		HealthyThreshold:   int(deref(h.HealthyThreshold)),
-		UnhealthyThreshold: int(deref(h.UnhealthyThreshold)),
+		Path:               optional.Value(h.Path),
+		Service:            optional.Value(h.Service),
+		HealthyThreshold:   int(optional.Value(h.HealthyThreshold)),
+		UnhealthyThreshold: int(optional.Value(h.UnhealthyThreshold)),
 	}
-	switch deref(h.Type) {
+	switch optional.Value(h.Type) {
 	case v1alpha1.HealthCheckHTTP:
 		c.Type = snapshot.CheckHTTP
 	case v1alpha1.HealthCheckGRPC:
@@ -32,9 +33,9 @@ func Passive(p *v1alpha1.PassiveHealthCheck) *snapshot.Passive {
 		return nil
 	}
 	return &snapshot.Passive{
-		ConsecutiveErrors:  int(deref(p.ConsecutiveErrors)),
+		ConsecutiveErrors:  int(optional.Value(p.ConsecutiveErrors)),
 		Ejection:           Secs(p.EjectionSecs),
-		MaxEjectionPercent: int(deref(p.MaxEjectionPercent)),
+		MaxEjectionPercent: int(optional.Value(p.MaxEjectionPercent)),
 	}
 }
 
@@ -44,17 +45,17 @@ func Breaker(b *v1alpha1.CircuitBreaker) *snapshot.Breaker {
 		return nil
 	}
 	return &snapshot.Breaker{
-		MaxConnections: int(deref(b.MaxConnections)),
-		MaxPending:     int(deref(b.MaxPending)),
-		ErrorPercent:   int(deref(b.ErrorPercent)),
-		MinRequests:    int(deref(b.MinRequests)),
+		MaxConnections: int(optional.Value(b.MaxConnections)),
+		MaxPending:     int(optional.Value(b.MaxPending)),
+		ErrorPercent:   int(optional.Value(b.ErrorPercent)),
+		MinRequests:    int(optional.Value(b.MinRequests)),
 		Open:           Secs(b.OpenSecs),
 	}
 }
 
 // Algorithm says how endpoints take turns.
 func Algorithm(b *v1alpha1.LoadBalancing) snapshot.Algorithm {
-	switch deref(b.Algorithm) {
+	switch optional.Value(b.Algorithm) {
 	case v1alpha1.AlgorithmLeastRequest:
 		return snapshot.LeastRequest
 	case v1alpha1.AlgorithmRandom:
@@ -67,7 +68,7 @@ func Algorithm(b *v1alpha1.LoadBalancing) snapshot.Algorithm {
 
 // SameBalancing reports whether clusters are balanced alike. What requests say about their endpoints is not the cluster's.
 func SameBalancing(a, b *v1alpha1.LoadBalancing) bool {
-	return Algorithm(a) == Algorithm(b) && deref(a.SlowStartSecs) == deref(b.SlowStartSecs) && deref(a.ZoneAware) == deref(b.ZoneAware)
+	return Algorithm(a) == Algorithm(b) && optional.Value(a.SlowStartSecs) == optional.Value(b.SlowStartSecs) && optional.Value(a.ZoneAware) == optional.Value(b.ZoneAware)
 }
 
 // HashOn says what of a request leads to the same endpoint.
@@ -75,11 +76,11 @@ func HashOn(h *v1alpha1.HashOn) (snapshot.HashOn, string) {
 	if h == nil {
 		return snapshot.HashClientIP, ""
 	}
-	switch deref(h.Type) {
+	switch optional.Value(h.Type) {
 	case v1alpha1.HashHeader:
-		return snapshot.HashHeader, deref(h.Name)
+		return snapshot.HashHeader, optional.Value(h.Name)
 	case v1alpha1.HashCookie:
-		return snapshot.HashCookie, deref(h.Name)
+		return snapshot.HashCookie, optional.Value(h.Name)
 	case v1alpha1.HashPath:
 		return snapshot.HashPath, ""
 	}
@@ -91,5 +92,5 @@ func Override(b *v1alpha1.Backend) snapshot.Override {
 	if b.Override == nil {
 		return snapshot.Override{}
 	}
-	return snapshot.Override{Header: deref(b.Override.Header), Cookie: deref(b.Override.Cookie), Value: b.Override.Value}
+	return snapshot.Override{Header: optional.Value(b.Override.Header), Cookie: optional.Value(b.Override.Cookie), Value: b.Override.Value}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/settings"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -32,7 +33,7 @@ func AccessLog(a settings.AccessLog) snapshot.AccessLog {
 // Tracing says where spans go. ca is what caRef names.
 func Tracing(t settings.Tracing, ca []byte) snapshot.Tracing {
 	out := snapshot.Tracing{
-		Endpoint: deref(t.OTLPEndpoint), SamplePercent: float64(deref(t.SamplePercent)), CA: ca,
+		Endpoint: optional.Value(t.OTLPEndpoint), SamplePercent: float64(optional.Value(t.SamplePercent)), CA: ca,
 		W3C: len(t.Propagation) == 0 || slices.Contains(t.Propagation, settings.PropagationW3C),
 		B3:  slices.Contains(t.Propagation, settings.PropagationB3),
 	}
@@ -47,7 +48,7 @@ func Tracing(t settings.Tracing, ca []byte) snapshot.Tracing {
 // Store says where rate limits are counted together. ca and password are what the references name.
 func Store(s settings.RateLimitStore, ca, password []byte) snapshot.Store {
 	return snapshot.Store{
-		RedisURL: deref(s.RedisURL), Timeout: ms(s.TimeoutMs), CA: ca,
+		RedisURL: optional.Value(s.RedisURL), Timeout: ms(s.TimeoutMs), CA: ca,
 		Password: snapshot.Secret(strings.TrimRight(string(password), "\r\n")),
 	}
 }

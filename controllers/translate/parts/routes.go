@@ -3,6 +3,7 @@ package parts
 import (
 	"time"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -13,9 +14,9 @@ func Retry(r *v1alpha1.Retry) snapshot.Retry {
 		return snapshot.Retry{Attempts: 1}
 	}
 	out := snapshot.Retry{
-		Attempts:      int(deref(r.Attempts)),
+		Attempts:      int(optional.Value(r.Attempts)),
 		PerTryTimeout: ms(r.PerTryTimeoutMs),
-		BudgetPercent: int(deref(r.BudgetPercent)),
+		BudgetPercent: int(optional.Value(r.BudgetPercent)),
 	}
 	for _, c := range r.Codes {
 		out.Codes = append(out.Codes, int(c))
@@ -43,8 +44,8 @@ func Timeouts(into *snapshot.Timeouts, from *v1alpha1.Timeouts) {
 func Match(m *v1alpha1.Match) snapshot.Match {
 	out := snapshot.Match{Methods: m.Methods, Headers: valueMatches(m.Headers), Query: valueMatches(m.Query)}
 	if m.Path != nil {
-		out.Path = deref(m.Path.Value)
-		switch deref(m.Path.Type) {
+		out.Path = optional.Value(m.Path.Value)
+		switch optional.Value(m.Path.Type) {
 		case v1alpha1.PathMatchExact:
 			out.PathType = snapshot.PathExact
 		case v1alpha1.PathMatchRegex:
@@ -57,20 +58,12 @@ func Match(m *v1alpha1.Match) snapshot.Match {
 func valueMatches(list []v1alpha1.ValueMatch) []snapshot.ValueMatch {
 	var out []snapshot.ValueMatch
 	for _, v := range list {
-		out = append(out, snapshot.ValueMatch{Name: v.Name, Value: deref(v.Value), Regex: deref(v.Type) == v1alpha1.ValueMatchRegex})
+		out = append(out, snapshot.ValueMatch{Name: v.Name, Value: optional.Value(v.Value), Regex: optional.Value(v.Type) == v1alpha1.ValueMatchRegex})
 	}
 	return out
 }
 
-func ms(n *int32) time.Duration { return time.Duration(deref(n)) * time.Millisecond }
+func ms(n *int32) time.Duration { return time.Duration(optional.Value(n)) * time.Millisecond }
 
 // Secs are seconds; none, where they are not set.
-func Secs(n *int32) time.Duration { return time.Duration(deref(n)) * time.Second }
-
-func deref[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
-}
+func Secs(n *int32) time.Duration { return time.Duration(optional.Value(n)) * time.Second }

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/syntax"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
@@ -67,7 +68,7 @@ func (w *World) service(from string, ref *v1alpha1.BackendService) (d Destinatio
 	if w == nil {
 		return d, v1alpha1.ReasonBackendNotFound, "a Service is known in a cluster alone; set `address`, or run `pingora-proxy controller` there"
 	}
-	namespace := deref(ref.Namespace)
+	namespace := optional.Value(ref.Namespace)
 	if namespace == "" {
 		namespace = from
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/pingora-proxy/pingora-proxy/api/optional"
 	"github.com/pingora-proxy/pingora-proxy/api/v1alpha1"
 	"github.com/pingora-proxy/pingora-proxy/dataplane/snapshot"
 )
@@ -61,12 +62,12 @@ func (w *World) Granted(from, kind, to, name string) bool {
 
 // MayUse says whether a service of a namespace may have a Secret.
 func (w *World) MayUse(namespace string, ref *v1alpha1.SecretReference) bool {
-	return ref == nil || deref(ref.Namespace) == "" || w == nil || w.Granted(namespace, "Secret", *ref.Namespace, ref.Name)
+	return ref == nil || optional.Value(ref.Namespace) == "" || w == nil || w.Granted(namespace, "Secret", *ref.Namespace, ref.Name)
 }
 
 // MayRead says whether a service of a namespace may have the content that a reference names.
 func (w *World) MayRead(namespace string, ref *v1alpha1.Reference) bool {
-	return ref == nil || deref(ref.Namespace) == "" || w == nil || w.Granted(namespace, string(deref(ref.Kind)), *ref.Namespace, deref(ref.Name))
+	return ref == nil || optional.Value(ref.Namespace) == "" || w == nil || w.Granted(namespace, string(optional.Value(ref.Kind)), *ref.Namespace, optional.Value(ref.Name))
 }
 
 // AllowsPort says whether the policy lets a service have a port.
@@ -111,12 +112,4 @@ func embedded(ip netip.Addr) netip.Addr {
 		return ip
 	}
 	return netip.AddrFrom4([4]byte(b[at : at+4]))
-}
-
-func deref[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
 }

@@ -43,7 +43,7 @@ func to(g *Group, x *exchange.Exchange) int {
 
 func TestHashKeys(t *testing.T) {
 	cs := newGroups(t, upstream.Options{})
-	cs.apply([]*snapshot.Cluster{{ID: "c", Algorithm: snapshot.ConsistentHash, Endpoints: endpoints(1, 1, 1, 1, 1)}})
+	cs.clusters.Apply([]*snapshot.Cluster{{ID: "c", Algorithm: snapshot.ConsistentHash, Endpoints: endpoints(1, 1, 1, 1, 1)}})
 	with := func(on snapshot.HashOn, name string) *Group {
 		return cs.Get(fmt.Sprint(on), []snapshot.WeightedCluster{{Cluster: "c", Weight: 1}}, snapshot.Balance{HashOn: on, HashName: name})
 	}
@@ -177,7 +177,7 @@ func TestSticky(t *testing.T) {
 		}
 	}
 	// It survives a reload, and is read by other replicas.
-	cs.apply(snapshots(4, 1))
+	cs.clusters.Apply(snapshots(4, 1))
 	g = sticky(cs, "0123456789abcdef", one, backup)
 	if at, _ := again(g, cookie); at != home {
 		t.Errorf("after a reload: %d", at)
@@ -323,7 +323,7 @@ func TestBreaker(t *testing.T) {
 	list := func() []*snapshot.Cluster {
 		return []*snapshot.Cluster{withBreaker("a", b, 11, 12), withBreaker("b", nil, 21)}
 	}
-	cs.apply(list())
+	cs.clusters.Apply(list())
 	alone := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
 	g := cs.Get("alone", alone, snapshot.Balance{})
 	if reason, _ := trip(g, 9); reason != "" {
@@ -342,11 +342,11 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("the observer was told %q", line)
 	}
 	// The state survives what changes around it.
-	cs.apply(list())
+	cs.clusters.Apply(list())
 	b2 := *b
 	b2.MinRequests = 20
 	b = &b2
-	cs.apply(list())
+	cs.clusters.Apply(list())
 	g = cs.Get("alone", alone, snapshot.Balance{})
 	if reason, _ := trip(g, 0); reason != exchange.CircuitOpen {
 		t.Errorf("after a reload: %q", reason)
@@ -365,7 +365,7 @@ func TestBreaker(t *testing.T) {
 	}
 	// Without a breaker everything passes.
 	b = nil
-	cs.apply(list())
+	cs.clusters.Apply(list())
 	if at := to(cs.Get("alone", alone, snapshot.Balance{}), asking()); at == 0 {
 		t.Error("the breaker is gone, and refuses")
 	}
@@ -392,7 +392,7 @@ func TestBreakerCountsTheEndpointsFaultsAlone(t *testing.T) {
 		{0, &exchange.Failure{Reason: exchange.ClientReset}, false},
 	} {
 		cs := newGroups(t, upstream.Options{})
-		cs.apply([]*snapshot.Cluster{withBreaker("a", &snapshot.Breaker{ErrorPercent: 100, MinRequests: 1, Open: time.Hour}, 11)})
+		cs.clusters.Apply([]*snapshot.Cluster{withBreaker("a", &snapshot.Breaker{ErrorPercent: 100, MinRequests: 1, Open: time.Hour}, 11)})
 		g := cs.Get("r", []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, snapshot.Balance{})
 		var w Choice
 		e, _ := g.Pick(&w)
@@ -407,7 +407,7 @@ func TestBreakerCountsTheEndpointsFaultsAlone(t *testing.T) {
 func TestBreakerBoundsConnections(t *testing.T) {
 	cs := newGroups(t, upstream.Options{})
 	b := &snapshot.Breaker{MaxConnections: 2}
-	cs.apply([]*snapshot.Cluster{withBreaker("a", b, 11), withBreaker("b", nil, 21)})
+	cs.clusters.Apply([]*snapshot.Cluster{withBreaker("a", b, 11), withBreaker("b", nil, 21)})
 	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
 	g := cs.Get("r", members, snapshot.Balance{})
 	var held [2]Choice

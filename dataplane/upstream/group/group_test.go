@@ -15,7 +15,7 @@ import (
 func grouped(t testing.TB, n ...int) *Groups {
 	t.Helper()
 	cs := newGroups(t, upstream.Options{})
-	cs.apply(snapshots(n...))
+	cs.clusters.Apply(snapshots(n...))
 	return cs
 }
 
@@ -235,7 +235,7 @@ func TestGroupSurvivesApply(t *testing.T) {
 	g := cs.Get("route", members, snapshot.Balance{}) // a a b a
 	first := shares(g, 2)
 	g.Budget().Request(1)
-	cs.apply(snapshots(1, 1))
+	cs.clusters.Apply(snapshots(1, 1))
 	if again := cs.Get("route", members, snapshot.Balance{}); again != g {
 		t.Error("the same key and members made another group")
 	}
@@ -246,7 +246,7 @@ func TestGroupSurvivesApply(t *testing.T) {
 		t.Errorf("third pick: %s, want b: the position is lost", got)
 	}
 	// With other members the position and the budget go on: of a b c, two were visited, the third is next.
-	cs.apply(snapshots(1, 1, 1))
+	cs.clusters.Apply(snapshots(1, 1, 1))
 	next := cs.Get("route", []snapshot.WeightedCluster{
 		{Cluster: "a", Weight: 1}, {Cluster: "b", Weight: 1}, {Cluster: "c", Weight: 1},
 	}, snapshot.Balance{})
@@ -258,17 +258,24 @@ func TestGroupSurvivesApply(t *testing.T) {
 	}
 }
 
-func TestGroupsThatNobodyAsksForAreForgotten(t *testing.T) {
-	cs := grouped(t, 1)
-	members := []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}
-	cs.Get("kept", members, snapshot.Balance{})
-	cs.Get("dropped", members, snapshot.Balance{})
-	for range 2 {
-		cs.apply(snapshots(1))
-		cs.Get("kept", members, snapshot.Balance{})
+func TestGroupsThatNobodyNeedsAreForgotten(t *testing.T) {
+	gs := grouped(t, 1)
+	get := func(key string, settings snapshot.Balance) *Group {
+		return gs.Get(key, []snapshot.WeightedCluster{{Cluster: "a", Weight: 1}}, settings)
 	}
-	if len(cs.byKey) != 1 || cs.byKey["kept"] == nil {
-		t.Errorf("%d groups are remembered, want the one in use", len(cs.byKey))
+	kept, dropped := get("kept", snapshot.Balance{}), get("dropped", snapshot.Balance{})
+	next := get("kept", snapshot.Balance{HashOn: snapshot.HashClientIP}) // another group under the same key
+	gs.Release(kept)
+	gs.Release(dropped)
+	if len(gs.byKey) != 1 || !gs.Holds(next) {
+		t.Errorf("%d groups are remembered, want the one in use", len(gs.byKey))
+	}
+	if again := get("kept", snapshot.Balance{HashOn: snapshot.HashClientIP}); again != next {
+		t.Error("it is another one")
+	}
+	gs.Release(next)
+	if !gs.Holds(next) {
+		t.Error("it is forgotten before everybody has released it")
 	}
 }
 

@@ -13,14 +13,15 @@ type Groups struct {
 	clusters *upstream.Clusters
 	secret   []byte // the key of cookies for which none is configured; another one in each process
 
-	mu     sync.Mutex
-	byKey  map[string]*entry
-	rounds uint64 // how often Forget was called
+	mu    sync.Mutex
+	byKey map[string]*entry
 }
 
+// An entry is what lives under a key for as long as somebody needs a group of it.
 type entry struct {
+	key   string
 	group *Group
-	asked uint64 // Groups.rounds when it was last asked for
+	users int
 }
 
 // New returns Groups of clusters, without any.
@@ -32,7 +33,7 @@ func New(clusters *upstream.Clusters) *Groups {
 
 // Get returns the group of a key, which names the route. It is the one that was there where the settings and the members
 // are the same and their clusters live on; else its position and its budget go on. IDs that are not among the clusters
-// are left out.
+// are left out. Who gets a group releases it in the end.
 func (gs *Groups) Get(key string, members []snapshot.WeightedCluster, settings snapshot.Balance) *Group {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
@@ -57,16 +58,17 @@ func (gs *Groups) Get(key string, members []snapshot.WeightedCluster, settings s
 	switch {
 	case at == nil:
 		g.state = &state{}
-		at = &entry{}
+		at = &entry{key: key}
 		gs.byKey[key] = at
 	case at.group.same(g):
-		at.asked = gs.rounds
+		at.users++
 		return at.group
 	default:
 		g.state = at.group.state
 	}
 	g.sticky = newStickiness(g, gs.secret)
-	at.group, at.asked, g.entry = g, gs.rounds, at
+	at.group, g.entry = g, at
+	at.users++
 	return g
 }
 
@@ -90,21 +92,11 @@ func (gs *Groups) Holds(g *Group) bool {
 	return true
 }
 
-// Keep is Get for a group that Holds: it is asked for.
-func (gs *Groups) Keep(g *Group) {
-	gs.mu.Lock()
-	g.entry.asked = gs.rounds
-	gs.mu.Unlock()
-}
-
-// Forget forgets the groups that were not asked for since the last Forget.
-func (gs *Groups) Forget() {
+// Release says that one of those who have got the group does not need it any more. What nobody needs is forgotten.
+func (gs *Groups) Release(g *Group) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
-	for key, at := range gs.byKey {
-		if at.asked < gs.rounds {
-			delete(gs.byKey, key)
-		}
+	if g.entry.users--; g.entry.users == 0 {
+		delete(gs.byKey, g.entry.key)
 	}
-	gs.rounds++
 }

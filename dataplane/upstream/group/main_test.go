@@ -41,12 +41,6 @@ func newGroups(t testing.TB, o upstream.Options) *Groups {
 	return New(cs)
 }
 
-// apply makes clusters the ones that live, as the data plane does it.
-func (gs *Groups) apply(clusters []*snapshot.Cluster) {
-	gs.clusters.Apply(clusters)
-	gs.Forget()
-}
-
 // addr is the address of an endpoint that nobody connects to.
 func addr(port int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(port))

@@ -21,7 +21,7 @@ var sizes = []int{100, 1000, 10_000}
 func input(f Fleet) translate.Input {
 	var in translate.Input
 	defaults.Globals(&in.Globals)
-	in.Services = make([]translate.Service, f.Services)
+	in.Services = make([]*translate.Service, f.Services)
 	for i := range in.Services {
 		in.Services[i] = f.Service(i, "/api", 0)
 	}

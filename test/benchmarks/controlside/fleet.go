@@ -111,9 +111,9 @@ func (f Fleet) Object(service int, path string, version int) *v1alpha1.ProxyServ
 }
 
 // Service is the service in the form that is translated.
-func (f Fleet) Service(service int, path string, version int) translate.Service {
+func (f Fleet) Service(service int, path string, version int) *translate.Service {
 	p := f.Object(service, path, version)
-	s := translate.Service{Namespace: p.Namespace, Name: p.Name, Spec: p.Spec, Seed: []byte(p.UID)}
+	s := &translate.Service{Namespace: p.Namespace, Name: p.Name, Spec: p.Spec, Seed: []byte(p.UID)}
 	s.Spec.Name = p.Name
 	defaults.Service(&s.Spec, v1alpha1.FromCluster)
 	s.Seal()

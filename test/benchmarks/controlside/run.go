@@ -61,7 +61,7 @@ func (r *Result) objects(ctx context.Context) error {
 	f := Fleet{Services: r.Services, Endpoints: 10, Bind: "127.0.0.1:0", Port: 9}
 	var in translate.Input
 	defaults.Globals(&in.Globals)
-	in.Services = make([]translate.Service, f.Services)
+	in.Services = make([]*translate.Service, f.Services)
 	for i := range in.Services {
 		in.Services[i] = f.Service(i, "/api", 0)
 	}

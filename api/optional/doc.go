@@ -1,0 +1,2 @@
+// Package optional reads fields that may be unset.
+package optional
