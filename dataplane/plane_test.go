@@ -94,42 +94,6 @@ func rawOrigin(t testing.TB, answer string) string {
 	return ln.Addr().String()
 }
 
-// TestPlainPathAllocatesNothing holds the engine to its promise: a small exchange on kept-alive connections allocates
-// nothing, from reading the head to counting the request.
-func TestPlainPathAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector empties pools at random")
-	}
-	d := newPlane(t)
-	apply(t, d, configuration("127.0.0.1:0", rawOrigin(t, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok")))
-	nc, err := net.Dial("tcp", d.Bound("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	for name, request := range map[string]string{
-		"GET":  "GET /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n",
-		"POST": "POST /path HTTP/1.1\r\nHost: example.com\r\nContent-Length: 5\r\n\r\nhello",
-	} {
-		out, in := []byte(request), make([]byte, 4096)
-		round := func() {
-			if _, err := nc.Write(out); err != nil {
-				t.Fatal(err)
-			}
-			n, err := nc.Read(in)
-			if err != nil || n < 12 || string(in[9:12]) != "200" {
-				t.Fatalf("%v: %q", err, in[:n])
-			}
-		}
-		for range 100 {
-			round()
-		}
-		if n := testing.AllocsPerRun(2000, round); n != 0 {
-			t.Errorf("%s: %v allocations an exchange", name, n)
-		}
-	}
-}
-
 // countingFilter counts its instances and their closing.
 type countingFilter struct {
 	filter.Nop

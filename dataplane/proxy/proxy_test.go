@@ -450,18 +450,6 @@ func TestUseWaitsForExchanges(t *testing.T) {
 	}
 }
 
-// TestFindAllocatesNothing covers what is done for a plain request before an endpoint is asked.
-func TestFindAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	r := newRig(t, refuse, nil, nil, "127.0.0.1:1")
-	x, d := newExchange("192.0.2.1")
-	if n := testing.AllocsPerRun(1000, func() { findOnce(t, r, x, d) }); n != 0 {
-		t.Errorf("%v allocations a request", n)
-	}
-}
-
 func findOnce(t testing.TB, r *rig, x *exchange.Exchange, d *downstream) {
 	x.Reset()
 	x.Downstream = d
