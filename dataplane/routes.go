@@ -43,7 +43,7 @@ func (d *DataPlane) makeRoutes(s *snapshot.Snapshot) (changeover, error) {
 	lives := make([]bool, len(d.routes))
 	lineages := d.lineages()
 	for i, r := range listed {
-		if at := before.find(i, r); at >= 0 && (stay == nil || d.lives(d.routes[at].live, stay)) {
+		if at := before.find(i, r); at >= 0 && !lives[at] && (stay == nil || d.lives(d.routes[at].live, stay)) {
 			lives[at] = true
 			c.routes[i] = d.routes[at]
 			for _, key := range c.routes[i].keys {

@@ -82,9 +82,11 @@ func (s *Source) Run(ctx context.Context, first *Loaded, apply func(*Loaded) err
 		case <-ctx.Done():
 			return nil
 		case e := <-w.Events():
+			if !w.Concerns(e) {
+				continue
+			}
 			s.history.folder.Told(e)
-			draft := s.history.folder.Draft(e.Name) && !s.files.Has(e.Name)
-			quiet.Reset(lull.Wait(time.Now(), e, draft))
+			quiet.Reset(lull.Wait(time.Now(), e))
 			continue
 		case err := <-w.Errors():
 			if files.Overflow(err) { // so much has happened that nobody knows what

@@ -62,7 +62,7 @@ type Metrics struct {
 	noRoute  *RouteMetrics
 	streams  *streams
 
-	mu     sync.Mutex // guards routes, gone, and RouteMetrics' goneAt
+	mu     sync.Mutex // guards routes, gone, and RouteMetrics' goneAt and users
 	routes map[routeKey]*RouteMetrics
 	gone   map[*RouteMetrics]bool // those of routes that no configuration names any more
 }
@@ -132,15 +132,16 @@ func (m *Metrics) ReplaceRoutes(come, gone []*RouteMetrics) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := max(m.now(), 1)
+	for _, r := range come {
+		r.users++
+		r.goneAt = 0
+		delete(m.gone, r)
+	}
 	for _, r := range gone {
-		if r != m.noRoute && r.goneAt == 0 {
+		if r.users--; r.users == 0 && r != m.noRoute {
 			r.goneAt = now
 			m.gone[r] = true
 		}
-	}
-	for _, r := range come {
-		r.goneAt = 0
-		delete(m.gone, r)
 	}
 	m.forget(now)
 }

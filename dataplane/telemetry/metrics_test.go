@@ -385,6 +385,13 @@ func TestRoutesSurviveReloads(t *testing.T) {
 		t.Error("what was forgotten is still there")
 	}
 
+	m.ReplaceRoutes([]*RouteMetrics{a}, nil) // a second route that counts there
+	m.ReplaceRoutes(nil, []*RouteMetrics{a})
+	now += 2 * goneGrace
+	if !has("a") {
+		t.Error("the series of one of two routes went with the other")
+	}
+
 	m.ReplaceRoutes(nil, []*RouteMetrics{a})
 	again := m.Route("", "s", "a")
 	m.ReplaceRoutes([]*RouteMetrics{again}, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,7 @@ func oursProxy(ctx context.Context, binary, dir string) (goProxy, error) {
 		binary = filepath.Join(dir, Ours)
 		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/pingora-proxy")
 		cmd.Dir = filepath.Dir(gomod)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return goProxy{}, fmt.Errorf("building our program: %w: %s", err, out)
 		}
@@ -58,6 +60,7 @@ func onTwo(p goProxy) goProxy {
 func relayProgram(ctx context.Context, dir string) (goProxy, error) {
 	path := filepath.Join(dir, Relay)
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/pingora-proxy/pingora-proxy/test/benchmarks/cmd/relay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return goProxy{}, fmt.Errorf("building the relay: %w: %s", err, out)
 	}

@@ -113,6 +113,9 @@ func (b *built) build() error {
 	}
 	target := filepath.Join(cache, "pingora-proxy")
 	command := exec.Command("go", append(arguments, "-buildvcs=false", "-o", target, "./cmd/pingora-proxy")...)
+	if !b.race { // as it is shipped
+		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
 	command.Dir = root
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the program: %w\n%s", err, out)

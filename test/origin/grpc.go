@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -24,6 +25,7 @@ func GRPCMessage() []byte {
 func StartGRPC(ctx context.Context, dir string, cpu int) (*peers.Process, string, error) {
 	path := filepath.Join(dir, "grpc-origin")
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/pingora-proxy/pingora-proxy/test/origin/cmd/grpc-origin")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, "", fmt.Errorf("building it: %w\n%s", err, out)
 	}

@@ -180,6 +180,7 @@ func jumping(t *testing.T) (program string) {
 	program = filepath.Join(dir, "pingora-proxy")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-overlay", write("overlay.json", string(overlay)), "-o", program, "./cmd/pingora-proxy")
 	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

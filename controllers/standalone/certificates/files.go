@@ -78,12 +78,6 @@ func (f Files) Changed() bool {
 	return false
 }
 
-// Has says whether a name is one of theirs.
-func (f Files) Has(name string) bool {
-	_, has := f[filepath.Clean(name)]
-	return has
-}
-
 // Names lists them.
 func (f Files) Names() []string {
 	out := make([]string, 0, len(f))

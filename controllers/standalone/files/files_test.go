@@ -3,8 +3,6 @@ package files
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 )
 
@@ -41,28 +39,5 @@ func TestList(t *testing.T) {
 	got, failures, err := f.Read(dir, 1)
 	if len(got) != 2 || got[0].Name != filepath.Join(dir, "a.yaml") || got[1].Name != filepath.Join(dir, "b.yaml") || len(failures) > 0 || err != nil {
 		t.Errorf("%v, %v, %v", got, failures, err)
-	}
-}
-
-// TestFolders: what a link goes through is watched, too.
-func TestFolders(t *testing.T) {
-	dir := t.TempDir()
-	for _, name := range []string{"conf", "real", "other"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("../other/b.yaml", filepath.Join(dir, "real", "a.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(filepath.Join(dir, "real", "a.yaml"), filepath.Join(dir, "conf", "a.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, f := range folders([]string{filepath.Join(dir, "conf"), filepath.Join(dir, "alone.crt")}) {
-		got = append(got, strings.TrimPrefix(f, dir))
-	}
-	if want := []string{"", "/conf", "/real", "/other"}; !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -74,11 +74,6 @@ func (f *Folder) Told(e fsnotify.Event) {
 	}
 }
 
-// Draft says whether a file stands in the folder and is none of its files: most likely what is written to be renamed.
-func (f *Folder) Draft(name string) bool {
-	return f.plain && filepath.Dir(filepath.Clean(name)) == f.path && !listed(filepath.Base(name))
-}
-
 // Doubt says that anything may have changed.
 func (f *Folder) Doubt() { f.sure = false }
 

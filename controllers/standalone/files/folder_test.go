@@ -197,21 +197,3 @@ func TestFolderByARelativePath(t *testing.T) {
 		}
 	}
 }
-
-func TestDraft(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.yaml"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var f Folder
-	if _, _, err := f.Read(dir, 100); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]bool{
-		".a.yaml.next": true, "./a.yaml.tmp": true, "a.yaml": false, "b.yaml": false, "sub/a.tmp": false, "../a.tmp": false,
-	} {
-		if got := f.Draft(dir + "/" + name); got != want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}

@@ -18,24 +18,48 @@ const (
 
 // A Lull is the silence that is waited for after events. Its zero value has heard none.
 type Lull struct {
-	since, until time.Time // of the first event, and when all are looked at
+	since  time.Time            // of the first event
+	whole  time.Time            // when what was put into its place has settled
+	steps  map[string]time.Time // when what is being written has, by name
+	latest time.Time            // of steps
 }
 
-// Wait returns for how long the files must be quiet from now on, when an event has come. What is written into a draft is part of
-// putting a file into its place as a whole.
-func (l *Lull) Wait(now time.Time, e fsnotify.Event, draft bool) time.Duration {
+// Wait returns for how long the files must be quiet from now on, when an event has come. What was written under a name that it
+// does not have any more was put into its place as a whole.
+func (l *Lull) Wait(now time.Time, e fsnotify.Event) time.Duration {
 	if l.since.IsZero() {
-		l.since = now
+		l.since, l.steps = now, map[string]time.Time{}
 	}
-	wait := settleWhole
-	if e.Has(fsnotify.Write) && !draft {
-		wait = Settle
+	switch {
+	case e.Has(fsnotify.Write):
+		l.latest = now.Add(Settle)
+		l.steps[e.Name] = l.latest
+	case e.Has(fsnotify.Rename) || e.Has(fsnotify.Remove):
+		l.forget(e.Name)
+		fallthrough
+	default:
+		l.whole = now.Add(settleWhole)
 	}
-	if next := now.Add(wait); next.After(l.until) {
-		l.until = next
+	until, last := l.whole, l.since.Add(patience)
+	if l.latest.After(until) {
+		until = l.latest
 	}
-	if last := l.since.Add(patience); l.until.After(last) {
-		l.until = last
+	if until.After(last) {
+		until = last
 	}
-	return l.until.Sub(now)
+	return until.Sub(now)
+}
+
+func (l *Lull) forget(name string) {
+	until, written := l.steps[name]
+	delete(l.steps, name)
+	if !written || until.Before(l.latest) {
+		return
+	}
+	l.latest = time.Time{}
+	for _, other := range l.steps {
+		if other.After(l.latest) {
+			l.latest = other
+		}
+	}
 }

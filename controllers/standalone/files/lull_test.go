@@ -8,22 +8,49 @@ import (
 )
 
 func TestLull(t *testing.T) {
-	var l Lull
-	begun := time.Now()
-	for _, step := range []struct {
-		at    time.Duration
-		op    fsnotify.Op
-		draft bool
-		want  time.Duration
-	}{
-		{0, fsnotify.Write, false, Settle},
-		{5 * time.Millisecond, fsnotify.Create, false, Settle - 5*time.Millisecond}, // what is being written has its time
-		{Settle, fsnotify.Create, false, settleWhole},
-		{2 * Settle, fsnotify.Write, true, settleWhole},
-		{patience - time.Millisecond, fsnotify.Write, false, time.Millisecond}, // and then they are looked at, quiet or not
+	const ms = time.Millisecond
+	type step struct {
+		at   time.Duration
+		name string
+		op   fsnotify.Op
+		want time.Duration
+	}
+	for name, steps := range map[string][]step{
+		"written in steps": {
+			{0, "a", fsnotify.Write, Settle},
+			{20 * ms, "a", fsnotify.Write, Settle},
+			{25 * ms, "b", fsnotify.Create, Settle - 5*ms}, // what is being written has its time
+			{200 * ms, "b", fsnotify.Create, settleWhole},
+		},
+		"written beside its place": {
+			{0, ".a", fsnotify.Create, settleWhole},
+			{1 * ms, ".a", fsnotify.Write, Settle},
+			{2 * ms, ".a", fsnotify.Rename, settleWhole},
+			{2 * ms, "a", fsnotify.Create, settleWhole},
+		},
+		"beside one that is being written": {
+			{0, "b", fsnotify.Write, Settle},
+			{1 * ms, ".a", fsnotify.Write, Settle},
+			{2 * ms, ".a", fsnotify.Rename, Settle - 2*ms},
+			{2 * ms, "a", fsnotify.Create, Settle - 2*ms},
+			{3 * ms, "b", fsnotify.Remove, settleWhole},
+		},
+		"written and renamed long before": {
+			{0, ".a", fsnotify.Write, Settle},
+			{1 * ms, "b", fsnotify.Write, Settle},
+			{2 * ms, ".a", fsnotify.Rename, Settle - ms},
+		},
+		"never quiet": {
+			{0, "a", fsnotify.Write, Settle},
+			{patience - ms, "a", fsnotify.Write, ms}, // and then they are looked at, quiet or not
+		},
 	} {
-		if got := l.Wait(begun.Add(step.at), fsnotify.Event{Op: step.op}, step.draft); got != step.want {
-			t.Errorf("after %v: %v, want %v", step.at, got, step.want)
+		var l Lull
+		begun := time.Now()
+		for i, s := range steps {
+			if got := l.Wait(begun.Add(s.at), fsnotify.Event{Name: s.name, Op: s.op}); got != s.want {
+				t.Errorf("%s, step %d: %v, want %v", name, i, got, s.want)
+			}
 		}
 	}
 }

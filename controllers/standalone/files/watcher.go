@@ -2,7 +2,6 @@ package files
 
 import (
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/fsnotify/fsnotify"
@@ -14,6 +13,7 @@ type Watcher struct {
 	fs    *fsnotify.Watcher
 	log   logr.Logger
 	paths []string // that it follows
+	at    *places  // of the paths
 }
 
 // NewWatcher returns a Watcher that follows nothing yet. It is silent where the system has no events for it.
@@ -49,60 +49,24 @@ func (w *Watcher) Errors() <-chan error {
 	return w.fs.Errors
 }
 
+// Concerns says whether an event can change what the paths mean.
+func (w *Watcher) Concerns(e fsnotify.Event) bool { return w.at.concern(e.Name) }
+
 // Follow makes the paths the ones that are watched: by their folders, because files are replaced by renaming others over
 // them. same says that nobody has changed where links lead since they were followed the last time.
 func (w *Watcher) Follow(paths []string, same bool) {
 	if w.fs == nil || same && slices.Equal(paths, w.paths) {
 		return
 	}
-	w.paths = paths
-	wanted := folders(paths)
+	w.paths, w.at = paths, placesOf(paths)
 	for _, have := range w.fs.WatchList() {
-		if !slices.Contains(wanted, have) {
+		if w.at.spelt[have] != have {
 			_ = w.fs.Remove(have) // it may be gone by itself
 		}
 	}
-	for _, dir := range wanted {
+	for _, dir := range w.at.names {
 		if err := w.fs.Add(dir); err != nil && !os.IsNotExist(err) {
 			w.log.Error(err, "a folder of the configuration cannot be watched; it is read again every few seconds", "folder", dir)
 		}
 	}
-}
-
-// folders lists the folders in which a change can change what paths mean: their own, those of the links that they go
-// through, and for a folder the same of its files.
-func folders(paths []string) []string {
-	var out []string
-	add := func(dir string) {
-		if !slices.Contains(out, dir) {
-			out = append(out, dir)
-		}
-	}
-	follow := func(p string) {
-		for range 16 {
-			add(filepath.Dir(p))
-			target, err := os.Readlink(p)
-			if err != nil {
-				return
-			}
-			if !filepath.IsAbs(target) {
-				target = filepath.Join(filepath.Dir(p), target)
-			}
-			p = target
-		}
-	}
-	for _, path := range paths {
-		follow(path)
-		if info, err := os.Stat(path); err != nil || !info.IsDir() {
-			continue
-		}
-		add(filepath.Clean(path))
-		entries, _ := list(path) // what cannot be listed has nothing to follow
-		for _, e := range entries {
-			if e.Type()&os.ModeSymlink != 0 {
-				follow(filepath.Join(path, e.Name()))
-			}
-		}
-	}
-	return out
 }
