@@ -94,7 +94,8 @@ clean: ## Remove bin/ (the caches outside the checkout stay)
 .PHONY: test
 test: ## Run every test with the race detector: unit, architecture, integration, a real API server
 	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) $$(go list ./... | grep -v '/test/reliability$$')
-	go test -shuffle=on -timeout 20m $(TEST_FLAGS) $$(find . -name norace_test.go -printf '%h\n')
+	@# What cannot run with it, such as counts of allocations.
+	go test -shuffle=on -timeout 20m $(TEST_FLAGS) $$(grep -rl --include='*_test.go' '^//go:build !race$$' . | xargs -n 1 dirname | sort -u)
 	@# Storms and floods have the machine for themselves: others would wait for it until their patience ends. Where the program is a
 	@# process of its own it alone has the race detector, which clients and origins would pay for with most of the time.
 	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m -run '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability

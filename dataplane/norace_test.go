@@ -1,7 +1,7 @@
 //go:build !race
 
 // What the race detector would be measured with: it empties pools at random, and frames are larger with it. 'make test' runs every
-// package that has a file of this name without it, too.
+// package that has such a file without it, too.
 package dataplane
 
 import (

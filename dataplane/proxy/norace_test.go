@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector allocates. 'make test' runs every package that has a file of this name without it, too.
+// The race detector allocates. 'make test' runs every package that has such a file without it, too.
 package proxy
 
 import "testing"

@@ -62,9 +62,9 @@ type Metrics struct {
 	noRoute  *RouteMetrics
 	streams  *streams
 
-	mu     sync.Mutex // guards routes, gone, and RouteMetrics' goneAt and users
+	mu     sync.Mutex // guards routes, gone, and RouteMetrics' users
 	routes map[routeKey]*RouteMetrics
-	gone   map[*RouteMetrics]bool // those of routes that no configuration names any more
+	gone   map[*RouteMetrics]exchange.Nanos // since when no configuration names their routes any more
 }
 
 // NewMetrics returns Metrics with a registry of their own. version is that of the program, for build_info.
@@ -73,7 +73,7 @@ func NewMetrics(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		now:      exchange.Now,
 		routes:   map[routeKey]*RouteMetrics{},
-		gone:     map[*RouteMetrics]bool{},
+		gone:     map[*RouteMetrics]exchange.Nanos{},
 	}
 	m.filters = newFilterMetrics(m.registry)
 	m.streams = newStreams()
@@ -117,7 +117,6 @@ func (m *Metrics) Route(namespace, service, route string) *RouteMetrics {
 		r = &RouteMetrics{metrics: m, key: key}
 		m.routes[key] = r
 	}
-	r.goneAt = 0
 	delete(m.gone, r)
 	return r
 }
@@ -131,16 +130,14 @@ func (m *Metrics) NoRoute() *RouteMetrics { return m.noRoute }
 func (m *Metrics) ReplaceRoutes(come, gone []*RouteMetrics) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := max(m.now(), 1)
+	now := m.now()
 	for _, r := range come {
 		r.users++
-		r.goneAt = 0
 		delete(m.gone, r)
 	}
 	for _, r := range gone {
-		if r.users--; r.users == 0 && r != m.noRoute {
-			r.goneAt = now
-			m.gone[r] = true
+		if r.users--; r.users == 0 {
+			m.gone[r] = now
 		}
 	}
 	m.forget(now)
@@ -148,15 +145,15 @@ func (m *Metrics) ReplaceRoutes(come, gone []*RouteMetrics) {
 
 // forget drops what is gone for too long. The caller holds m.mu.
 func (m *Metrics) forget(now exchange.Nanos) {
-	for r := range m.gone {
-		if now-r.goneAt > goneGrace {
+	for r, since := range m.gone {
+		if now-since > goneGrace {
 			m.drop(r)
 		}
 	}
 	if len(m.gone) <= maxGone {
 		return
 	}
-	first := slices.SortedFunc(maps.Keys(m.gone), func(a, b *RouteMetrics) int { return cmp.Compare(a.goneAt, b.goneAt) })
+	first := slices.SortedFunc(maps.Keys(m.gone), func(a, b *RouteMetrics) int { return cmp.Compare(m.gone[a], m.gone[b]) })
 	for _, r := range first[:len(first)-maxGone] {
 		m.drop(r)
 	}

@@ -55,8 +55,7 @@ type routeKey struct{ namespace, service, route string }
 type RouteMetrics struct {
 	metrics *Metrics
 	key     routeKey
-	users   int            // routes of the configuration. Guarded by metrics.mu
-	goneAt  exchange.Nanos // when no configuration named the route any more; 0: it lives. Guarded by metrics.mu
+	users   int // routes of the configuration. Guarded by metrics.mu
 
 	mu    sync.Mutex // guards cells and the making of rows
 	cells int        // how many counters are not 0, up to maxCells

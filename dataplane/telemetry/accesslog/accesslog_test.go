@@ -469,17 +469,6 @@ func TestStandardStreams(t *testing.T) {
 	}
 }
 
-func TestLogAllocatesNothing(t *testing.T) {
-	l, _, _ := newLog(t, Config{Path: filepath.Join(t.TempDir(), "access.log"), SamplePercent: 100})
-	x := served()
-	for range 2000 {
-		l.Log(x, "9f3c2a51")
-	}
-	if n := testing.AllocsPerRun(2000, func() { l.Log(x, "9f3c2a51") }); n != 0 && !raceDetector {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func BenchmarkLog(b *testing.B) {
 	l, m, _ := newLog(b, Config{Path: os.DevNull, SamplePercent: 100}) // a disk would be what is measured
 	x := served()
