@@ -17,6 +17,11 @@ IMAGE   ?= pingora-proxy:$(VERSION)
 export CGO_ENABLED ?= 0
 export GOFLAGS     := $(strip $(GOFLAGS) -trimpath)
 
+# Put before what compiles: compilers and linkers collect garbage only where they would need more than this, each of them. It saves an
+# eighth of their time. What is then run, a test, is started without it.
+COMPILE := GOGC=off GOMEMLIMIT=2GiB
+AS_EVER := env -u GOGC -u GOMEMLIMIT
+
 # GO_LDFLAGS strips the symbol table and keeps what pprof and stack traces need.
 GO_LDFLAGS := -s -w -X main.version=$(VERSION)
 CONFIG     ?= config/default.yaml
@@ -50,7 +55,7 @@ help: ## Print this list
 
 .PHONY: build
 build: ## Build the static binary into bin/
-	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(GO_LDFLAGS)' -o $(BINARY) ./cmd/pingora-proxy
+	CGO_ENABLED=0 $(COMPILE) go build -buildvcs=false -ldflags '$(GO_LDFLAGS)' -o $(BINARY) ./cmd/pingora-proxy
 
 .PHONY: run
 run: build ## Serve config/default.yaml with two demo upstreams; Ctrl-C stops everything
@@ -93,13 +98,13 @@ clean: ## Remove bin/ (the caches outside the checkout stay)
 
 .PHONY: test
 test: ## Run every test with the race detector: unit, architecture, integration, a real API server
-	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) $$(go list ./... | grep -v '/test/reliability$$')
+	CGO_ENABLED=1 $(COMPILE) hack/test-env.sh go test -exec '$(AS_EVER)' -race -shuffle=on -p 2 -timeout 20m $(TEST_FLAGS) $$(go list ./... | grep -v '/test/reliability$$')
 	@# What cannot run with it, such as counts of allocations.
-	go test -shuffle=on -timeout 20m $(TEST_FLAGS) $$(grep -rl --include='*_test.go' '^//go:build !race$$' . | xargs -n 1 dirname | sort -u)
+	$(COMPILE) go test -exec '$(AS_EVER)' -shuffle=on -timeout 20m $(TEST_FLAGS) $$(grep -rl --include='*_test.go' '^//go:build !race$$' . | xargs -n 1 dirname | sort -u)
 	@# Storms and floods have the machine for themselves: others would wait for it until their patience ends. Where the program is a
 	@# process of its own it alone has the race detector, which clients and origins would pay for with most of the time.
-	CGO_ENABLED=1 hack/test-env.sh go test -race -shuffle=on -timeout 20m -run '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
-	CGO_ENABLED=1 RACE=1 hack/test-env.sh go test -shuffle=on -timeout 20m -skip '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
+	CGO_ENABLED=1 $(COMPILE) hack/test-env.sh go test -exec '$(AS_EVER)' -race -shuffle=on -timeout 20m -run '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
+	CGO_ENABLED=1 RACE=1 $(COMPILE) hack/test-env.sh go test -exec '$(AS_EVER)' -shuffle=on -timeout 20m -skip '/^($(INSIDE))$$' $(TEST_FLAGS) ./test/reliability
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go
