@@ -7,4 +7,7 @@ import (
 	"github.com/pingora-proxy/pingora-proxy/test/kube"
 )
 
-func TestMain(m *testing.M) { os.Exit(kube.Main(m)) }
+func TestMain(m *testing.M) {
+	kube.Fetch("nginx", "redis-server", "promtool")
+	os.Exit(kube.Main(m))
+}

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"github.com/pingora-proxy/pingora-proxy/test/benchmarks/peers"
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
 
@@ -56,6 +58,19 @@ func Main(m *testing.M, known ...goleak.Option) int {
 		return 1
 	}
 	return harness.Main(tests{m}, known...)
+}
+
+// Fetch has programs of Debian packages that the machine lacks unpacked while the network is still there, for tests that find them
+// with peers.Find. It is called before Main. What cannot be had is said, and then by the tests that need it.
+func Fetch(programs ...string) {
+	if os.Getenv(isolatedVariable) != "" {
+		return
+	}
+	for _, name := range programs {
+		if _, err := peers.Find(context.Background(), name); err != nil {
+			fmt.Fprintln(os.Stderr, "test/kube:", err)
+		}
+	}
 }
 
 // tests are those of the package, with the control plane's end behind them.

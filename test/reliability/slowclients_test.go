@@ -2,6 +2,7 @@ package reliability
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 
 	"github.com/pingora-proxy/pingora-proxy/test/harness"
 )
@@ -150,7 +152,7 @@ func block(method string) []byte {
 	return b.Bytes()
 }
 
-// slow is one slow client. It returns how long it was put up with.
+// slow is one slow client. It returns how long it was put up with, since it kept the proxy waiting.
 func (s *siege) slow(i int, protocol string, w way) (time.Duration, error) {
 	var conn net.Conn
 	var err error
@@ -163,7 +165,7 @@ func (s *siege) slow(i int, protocol string, w way) (time.Duration, error) {
 		return 0, fmt.Errorf("%s: %w", w.name, err)
 	}
 	defer conn.Close()
-	began := time.Now()
+	began, taken := time.Now(), 0
 	if _, err := conn.Write(w.first()); err != nil {
 		return 0, fmt.Errorf("%s: %w", w.name, err)
 	}
@@ -195,6 +197,9 @@ func (s *siege) slow(i int, protocol string, w way) (time.Duration, error) {
 			if s.gone(conn) {
 				return time.Since(began), nil
 			}
+			if n := lies(conn); n > taken { // its kernel has room, and takes what nobody reads: nothing keeps the proxy waiting yet
+				taken, began = n, time.Now()
+			}
 		} else {
 			select {
 			case <-ended:
@@ -225,4 +230,16 @@ func (s *siege) slow(i int, protocol string, w way) (time.Duration, error) {
 func (s *siege) gone(conn net.Conn) bool {
 	_, err := io.Copy(conn, strings.NewReader("\r\n"))
 	return err != nil
+}
+
+// lies is how many bytes have come to a client that it has not read.
+func lies(conn net.Conn) (n int) {
+	if over, ok := conn.(*tls.Conn); ok {
+		conn = over.NetConn()
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err == nil {
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	}
+	return n
 }

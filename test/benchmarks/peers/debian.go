@@ -133,17 +133,23 @@ func (d debian) fetch(ctx context.Context, pkg, root string) error {
 	return nil
 }
 
+// tries is how often lists of our own are fetched until a command finds in them what it asks for: apt-get update takes it for a
+// success, too, when a server could not be reached.
+const tries = 3
+
 // apt runs apt-get or apt-cache. When that fails (no package lists, or lists that are out of date), lists of our own are
-// fetched, which needs no privileges, and the command is tried once more with them.
+// fetched, which needs no privileges, and the command is tried again with them.
 func (d debian) apt(ctx context.Context, dir, name string, args ...string) (string, error) {
-	private := d.privateLists()
-	if _, err := os.Stat(filepath.Join(d.dir, "apt", "updated")); err == nil {
-		if out, err := d.run(ctx, dir, name, append(slices.Clone(private), args...)...); err == nil {
+	args = append([]string{"-o", "Acquire::Retries=3"}, args...)
+	private := append(d.privateLists(), args...)
+	updated := filepath.Join(d.dir, "apt", "updated")
+	if _, err := os.Stat(updated); err == nil {
+		if out, err := d.run(ctx, dir, name, private...); err == nil {
 			return out, nil
 		}
 	}
-	out, systemErr := d.run(ctx, dir, name, args...)
-	if systemErr == nil {
+	out, err := d.run(ctx, dir, name, args...)
+	if err == nil {
 		return out, nil
 	}
 	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
@@ -151,18 +157,20 @@ func (d debian) apt(ctx context.Context, dir, name string, args ...string) (stri
 			return "", err
 		}
 	}
-	unlock, err := lock(filepath.Join(d.dir, "apt", "lock"))
-	if err != nil {
-		return "", err
+	unlock, lockErr := lock(filepath.Join(d.dir, "apt", "lock"))
+	if lockErr != nil {
+		return "", lockErr
 	}
 	defer unlock()
-	if _, err := d.run(ctx, dir, "apt-get", append(slices.Clone(private), "-q", "update")...); err != nil {
-		return "", fmt.Errorf("%w; then the package lists could not be fetched: %w", systemErr, err)
+	for range tries {
+		if _, updateErr := d.run(ctx, dir, "apt-get", append(d.privateLists(), "-o", "Acquire::Retries=3", "-q", "update")...); updateErr != nil {
+			return "", fmt.Errorf("%w; then the package lists could not be fetched: %w", err, updateErr)
+		}
+		if out, err = d.run(ctx, dir, name, private...); err == nil {
+			return out, os.WriteFile(updated, nil, 0o644)
+		}
 	}
-	if err := os.WriteFile(filepath.Join(d.dir, "apt", "updated"), nil, 0o644); err != nil {
-		return "", err
-	}
-	return d.run(ctx, dir, name, append(slices.Clone(private), args...)...)
+	return "", err
 }
 
 // privateLists are the options that make apt keep its lists and its cache below d.dir.

@@ -18,13 +18,14 @@ type fakeApt struct {
 	// lists says whether the system's package lists are there; private ones are after an update.
 	lists    bool
 	offline  bool
+	empty    int // updates that say they went well and fetch nothing
 	updates  int
 	unpacked []string
 }
 
 func (f *fakeApt) run(_ context.Context, dir, name string, args ...string) (string, error) {
 	private := slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "Dir::State::lists=") })
-	known := f.lists || private && f.updates > 0
+	known := f.lists || private && f.updates > f.empty
 	last := args[len(args)-1]
 	switch {
 	case name == "apt-get" && last == "update":
@@ -74,14 +75,16 @@ func TestDebianUnpacksOnceWithLibraries(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		lists   bool
+		empty   int
 		updates int
 	}{
-		{"package lists are there", true, 0},
-		{"package lists are missing", false, 1},
+		{"package lists are there", true, 0, 0},
+		{"package lists are missing", false, 0, 1},
+		{"a server cannot be reached at first", false, 2, 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			apt := &fakeApt{t: t, lists: tc.lists}
+			apt := &fakeApt{t: t, lists: tc.lists, empty: tc.empty}
 			d := debian{dir: dir, run: apt.run}
 			got, err := d.find(t.Context(), "tool", "tool")
 			if err != nil {
