@@ -20,6 +20,11 @@ const (
 	batch = 256
 	// turn is how long a Loop that always has something to do goes on until other goroutines of its processor get one.
 	turn = exchange.Nanos(500 * time.Microsecond)
+	// between is how many requests and connections are begun until the Loop asks again what is ready. Responses go first: fewer
+	// requests are under way then, and what one leaves behind is in the processor's caches when the next one takes it. With 400
+	// clients at once an exchange takes 0.8 of the time that it took when all that was ready was served in its order, with 64 0.9
+	// (16 and 64 in place of 32 are no better).
+	between = 32
 	// spare is how many coroutines are kept for later. One has a stack of its own, of about 8 KiB.
 	spare = 256
 )
@@ -41,8 +46,10 @@ type Loop struct {
 	look        func(fd uintptr) bool
 
 	events  [batch]unix.EpollEvent
-	queue   []*Socket // those that may have become ready; queue[:head] were looked at
+	queue   []*Socket // those that somebody waits for, which may have become ready; queue[:head] were looked at
 	head    int
+	fresh   []*Socket // those on which something may begin: a client's request, or a connection; fresh[:begun] were looked at
+	begun   int
 	later   []*Socket // those that come up again when others have had their turn
 	sockets []*Socket // by what their events carry; 0 is the bell's
 	vacant  []int32   // unused places among them
@@ -116,6 +123,19 @@ func (l *Loop) run() {
 				return
 			}
 		}
+		for n := 0; n < between && l.begun < len(l.fresh); n++ {
+			s := l.fresh[l.begun]
+			l.fresh[l.begun] = nil
+			l.begun++
+			if deposed := l.dispatch(s); deposed {
+				return
+			}
+		}
+		if l.begun >= len(l.fresh)/2 { // or it would grow for as long as there is always something to begin
+			rest := copy(l.fresh, l.fresh[l.begun:])
+			clear(l.fresh[rest:])
+			l.fresh, l.begun = l.fresh[:rest], 0
+		}
 		l.queue, l.later, l.head = l.later, l.queue[:0], 0
 		if l.takePosts() {
 			if len(l.queue) == 0 {
@@ -149,7 +169,7 @@ func (l *Loop) poll(uintptr) bool {
 		return false
 	}
 	n := l.epollWait()
-	if n == 0 && len(l.queue)+len(l.later) > 0 {
+	if n == 0 && len(l.queue)+len(l.later)+len(l.fresh) > 0 {
 		return true
 	}
 	if n == 0 {
@@ -178,7 +198,11 @@ func (l *Loop) poll(uintptr) bool {
 			ready |= hungUp
 		}
 		s.ready.Or(ready)
-		l.queue = append(l.queue, s)
+		if (s.serve != nil || s.lookout != nil) && s.waiter == nil {
+			l.fresh = append(l.fresh, s)
+		} else {
+			l.queue = append(l.queue, s)
+		}
 	}
 	return true
 }
@@ -214,7 +238,7 @@ func (l *Loop) dispatch(s *Socket) (deposed bool) {
 		s.ready.And(^uint32(readable))
 		if s.lookout.accept() {
 			s.ready.Or(readable)
-			l.later = append(l.later, s)
+			l.fresh = append(l.fresh, s)
 		}
 	case s.serve != nil && s.task == nil && !s.closed.Load() && (ready&readable != 0 || overdue || s.lost.Load()):
 		s.ready.And(^uint32(readable))
@@ -284,7 +308,7 @@ func (l *Loop) add(s *Socket) {
 	case s.closed.Load(): // remove follows
 	case s.serve != nil:
 		s.ready.Or(readable)
-		l.queue = append(l.queue, s)
+		l.fresh = append(l.fresh, s)
 	case s.lookout != nil:
 		s.lookout.opened <- l.watch(s)
 	default:

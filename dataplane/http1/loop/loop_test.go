@@ -414,3 +414,54 @@ func TestDeadlineBeforeTheStart(t *testing.T) {
 		<-served
 	}
 }
+
+// Of many requests that are there at once few are under way at a time, if they are answered as fast as they are begun: what can
+// go on comes before what may begin. Here each one that begins makes the one before it ready.
+func TestResponsesGoFirst(t *testing.T) {
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const requests = 5 * between
+	var underWay, most, served int
+	done := make(chan struct{})
+	var before *net.TCPConn
+	for i := range requests {
+		client, _ := pair(t, l)
+		endpoint, far := pair(t, l)
+		wake := []*net.TCPConn{before}
+		if i == requests-1 {
+			wake = append(wake, far)
+		}
+		before = far
+		endpoint.Start(nil)
+		client.Start(func() {
+			if underWay++; underWay > most {
+				most = underWay
+			}
+			for _, nc := range wake {
+				if nc != nil {
+					_, _ = nc.Write([]byte("x"))
+				}
+			}
+			endpoint.Follow(client)
+			if _, err := endpoint.Read(make([]byte, 1)); err != nil {
+				t.Error(err)
+			}
+			underWay--
+			if served++; served == requests {
+				close(done)
+			}
+			_ = client.Close()
+		})
+	}
+	go l.run()
+	<-done
+	l.close()
+	if most > between+1 {
+		t.Errorf("%d were under way at once, want at most %d", most, between+1)
+	}
+	if cap(l.fresh) > 4*requests {
+		t.Errorf("there is memory for %d that may begin, of %d", cap(l.fresh), requests)
+	}
+}
