@@ -41,7 +41,7 @@ type conn struct {
 	timer   wire.Timer
 
 	w        *work // nil while there is nothing to do
-	fd       int   // the descriptor of plain TCP while step runs, else -1
+	fd       int   // the descriptor of plain TCP while step runs, else -1; that of a carrier it holds itself
 	reads    int   // in one turn of a Loop
 	body     requestBody
 	patience patience       // with the client, while a response is written
@@ -125,16 +125,17 @@ func (c *conn) serve() {
 // whose notification is used up. Therefore the first request of a connection is followed by another read, so is a part of
 // a head, and a connection that stays silent for probeDelay is read once more.
 //
-// Over TLS a short read tells nothing: a record may be whole and more lie behind it. There one more read is made.
+// Over TLS a short read tells nothing: a record may be whole and more lie behind it. There one more read is made, which asks
+// the kernel only where that may have more.
 func (c *conn) step(fd uintptr) bool {
-	for {
+	for rest := false; ; {
 		w := c.acquire()
 		if !w.grow(c.headLimit()) {
 			c.refuse(errHeadBytes)
 			return true
 		}
 		room := w.in[w.end:]
-		n, err := c.receive(int(fd), room)
+		n, err := c.receive(int(fd), room, rest)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -147,11 +148,9 @@ func (c *conn) step(fd uintptr) bool {
 		}
 		w.end += n
 		first := c.first
-		if c.tcp != nil {
-			c.fd = int(fd)
-		}
+		c.hold(int(fd))
 		leave := c.work()
-		c.fd = -1
+		c.hold(-1)
 		if leave {
 			return true
 		}
@@ -162,19 +161,33 @@ func (c *conn) step(fd uintptr) bool {
 				return false
 			}
 		}
-		if n < len(room) && c.tcp != nil && c.started == 0 && !c.mayHaveEnded(first) {
+		rest = c.started == 0 && !c.mayHaveEnded(first)
+		if rest && n < len(room) && c.tcp != nil {
 			c.park()
 			return false
 		}
 	}
 }
 
-// receive reads what is there, without waiting.
-func (c *conn) receive(fd int, p []byte) (int, error) {
-	if c.carrier != nil {
-		return c.carrier.Receive(fd, c.nc, p)
+// hold says which descriptor may be written to directly, -1: none.
+func (c *conn) hold(fd int) {
+	switch {
+	case c.tcp != nil:
+		c.fd = fd
+	case c.carrier != nil:
+		c.carrier.Hold(fd)
 	}
-	return wire.Recv(fd, p)
+}
+
+// receive reads what is there, without waiting; of TLS only the rest of what came before where that is asked for.
+func (c *conn) receive(fd int, p []byte, rest bool) (int, error) {
+	switch {
+	case c.carrier == nil:
+		return wire.Recv(fd, p)
+	case rest:
+		return c.carrier.ReceiveRest(fd, c.nc, p)
+	}
+	return c.carrier.Receive(fd, c.nc, p)
 }
 
 func (c *conn) headLimit() int {

@@ -13,6 +13,7 @@ import (
 //     writing where its Owner says that one was not meant for it.
 //   - Whether something is there to be read cannot be asked of a TLS connection. Receive can, so that a connection holds
 //     no buffers while it waits.
+//   - While its descriptor is held, it is written to with Send.
 type Carrier struct {
 	*net.TCPConn
 	Owner interface {
@@ -23,6 +24,9 @@ type Carrier struct {
 	// one between two records, which anybody on the way can make.
 	Strict bool
 	fd     int // of the socket while Receive runs, else -1
+	held   int // the same, while Hold says so
+	empty  bool // the last Recv has left nothing
+	rest   bool // while ReceiveRest runs
 	around *waiting
 }
 
@@ -43,10 +47,28 @@ func (c *Carrier) Around(before func(), after func() error) {
 }
 
 // NewCarrier returns a Carrier without an owner: a deadline ends its writes.
-func NewCarrier(tcp *net.TCPConn) *Carrier { return &Carrier{TCPConn: tcp, fd: -1} }
+func NewCarrier(tcp *net.TCPConn) *Carrier { return &Carrier{TCPConn: tcp, fd: -1, held: -1} }
+
+// Hold says that the descriptor stays open, in a callback of SyscallConn, until it is called with -1. Nobody else writes
+// meanwhile.
+func (c *Carrier) Hold(fd int) { c.held = fd }
 
 // Receive is Recv through TLS: it reads from over, whose carrier c is, and does not wait. Nothing else reads meanwhile.
 func (c *Carrier) Receive(fd int, over io.Reader, p []byte) (int, error) {
+	c.empty = false
+	return c.receive(fd, over, p)
+}
+
+// ReceiveRest is Receive for what came with what was received last: where that had left nothing in the kernel, it is not asked
+// again. An end of stream that came together with it is not seen, nor is what came later: of that there is another notice.
+func (c *Carrier) ReceiveRest(fd int, over io.Reader, p []byte) (int, error) {
+	c.rest = true
+	n, err := c.receive(fd, over, p)
+	c.rest = false
+	return n, err
+}
+
+func (c *Carrier) receive(fd int, over io.Reader, p []byte) (int, error) {
 	c.fd = fd
 	n, err := over.Read(p)
 	c.fd = -1
@@ -77,6 +99,9 @@ func (c *Carrier) Read(p []byte) (int, error) {
 		return n, err
 	}
 	for {
+		if c.rest && c.empty {
+			return 0, errNothing
+		}
 		n, err := Recv(c.fd, p)
 		switch {
 		case err == syscall.EINTR:
@@ -86,6 +111,7 @@ func (c *Carrier) Read(p []byte) (int, error) {
 		case err == nil && n == 0:
 			return 0, c.end()
 		}
+		c.empty = n < len(p)
 		return n, err
 	}
 }
@@ -103,7 +129,17 @@ func (c *Carrier) end() error {
 
 // Write implements net.Conn.
 func (c *Carrier) Write(p []byte) (int, error) {
-	for at := 0; ; {
+	at := 0
+	if c.held >= 0 {
+		n, err := Send(c.held, p)
+		if n == len(p) {
+			return n, nil
+		}
+		if err == nil {
+			at = n
+		} // else package net finds out what it was
+	}
+	for {
 		n, err := c.TCPConn.Write(p[at:])
 		at += n
 		if err == nil || c.Owner == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.Owner.Again() {
