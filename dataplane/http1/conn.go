@@ -36,6 +36,7 @@ type conn struct {
 	ended   func()          // is called when the connection has ended
 	carrier *wire.Carrier   // the connection below TLS; nil where there is none
 	raw     syscall.RawConn // of either
+	put     *wire.Writer    // to tcp; nil until it is needed
 	moving  sync.Mutex      // for who changes nc, and for who uses it meanwhile
 	facts   exchange.Conn
 	timer   wire.Timer

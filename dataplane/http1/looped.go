@@ -65,6 +65,7 @@ func (c *conn) move() {
 		overdue := c.sock.Overdue()
 		c.nc, c.tcp, c.sock = tcp, tcp, nil
 		c.raw, _ = tcp.SyscallConn() // its error is of a nil connection
+		c.put = nil
 		c.moving.Unlock()
 		if overdue { // whoever woke it did so on the way
 			_ = tcp.SetDeadline(time.Unix(1, 0))

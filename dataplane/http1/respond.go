@@ -138,9 +138,12 @@ func (c *conn) write(p []byte) error {
 		}
 		p = p[max(n, 0):]
 	}
+	if c.put == nil {
+		c.put = wire.NewWriter(c.raw)
+	}
 	for {
 		c.Waits()
-		n, err := c.nc.Write(p)
+		n, err := c.put.Write(p)
 		c.Moved(n)
 		p = p[n:]
 		if err == nil {

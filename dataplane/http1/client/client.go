@@ -57,6 +57,7 @@ type Conn struct {
 	tcp     wire.TCP     // nil over TLS
 	watched wire.Watched // tcp, where it is that; else nil
 	raw     syscall.RawConn
+	put     *wire.Writer // to tcp; nil until it is needed
 	step    func(fd uintptr) bool
 	options Options
 	timer   wire.Timer
@@ -320,7 +321,7 @@ func (c *Conn) advanceSlowly() error {
 
 // finishHead writes what a first write left of the head.
 func (c *Conn) finishHead() error {
-	n, err := c.nc.Write(c.rest)
+	n, err := c.write(c.rest)
 	c.sent = c.sent || n > 0
 	c.rest = c.rest[n:]
 	if err != nil {
@@ -332,6 +333,17 @@ func (c *Conn) finishHead() error {
 	}
 	c.headSent()
 	return nil
+}
+
+// write writes to the endpoint, and may wait.
+func (c *Conn) write(p []byte) (int, error) {
+	if c.tcp == nil {
+		return c.nc.Write(p)
+	}
+	if c.put == nil {
+		c.put = wire.NewWriter(c.raw)
+	}
+	return c.put.Write(p)
 }
 
 // headSent goes on to the body, or to waiting for the response.

@@ -106,7 +106,7 @@ func (u *upload) send(x *exchange.Exchange) error {
 func (u *upload) write(p []byte) error {
 	for {
 		u.Waits()
-		n, err := u.c.nc.Write(p)
+		n, err := u.c.write(p)
 		u.Moved(n)
 		if err == nil {
 			return nil

@@ -24,7 +24,8 @@ type Carrier struct {
 	// one between two records, which anybody on the way can make.
 	Strict bool
 	fd     int // of the socket while Receive runs, else -1
-	held   int // the same, while Hold says so
+	put    *Writer
+	held   int  // the same, while Hold says so
 	empty  bool // the last Recv has left nothing
 	rest   bool // while ReceiveRest runs
 	around *waiting
@@ -47,7 +48,10 @@ func (c *Carrier) Around(before func(), after func() error) {
 }
 
 // NewCarrier returns a Carrier without an owner: a deadline ends its writes.
-func NewCarrier(tcp *net.TCPConn) *Carrier { return &Carrier{TCPConn: tcp, fd: -1, held: -1} }
+func NewCarrier(tcp *net.TCPConn) *Carrier {
+	raw, _ := tcp.SyscallConn() // its error is of a nil connection
+	return &Carrier{TCPConn: tcp, put: NewWriter(raw), fd: -1, held: -1}
+}
 
 // Hold says that the descriptor stays open, in a callback of SyscallConn, until it is called with -1. Nobody else writes
 // meanwhile.
@@ -140,7 +144,7 @@ func (c *Carrier) Write(p []byte) (int, error) {
 		} // else package net finds out what it was
 	}
 	for {
-		n, err := c.TCPConn.Write(p[at:])
+		n, err := c.put.Write(p[at:])
 		at += n
 		if err == nil || c.Owner == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.Owner.Again() {
 			return at, err

