@@ -17,8 +17,8 @@ IMAGE   ?= pingora-proxy:$(VERSION)
 export CGO_ENABLED ?= 0
 export GOFLAGS     := $(strip $(GOFLAGS) -trimpath)
 
-# Put before what compiles: compilers and linkers collect garbage only where they would need more than this, each of them. It saves an
-# eighth of their time. What is then run, a test, is started without it.
+# Put before what compiles: compilers and linkers collect garbage only where they would need more than this, each of
+# them, of which there is one for each processor. It saves an eighth of their time. What is then run, a test, is started without it.
 COMPILE := GOGC=off GOMEMLIMIT=2GiB
 AS_EVER := env -u GOGC -u GOMEMLIMIT
 

@@ -42,7 +42,7 @@ type conn struct {
 	timer   wire.Timer
 
 	w        *work // nil while there is nothing to do
-	fd       int   // the descriptor of plain TCP while step runs, else -1; that of a carrier it holds itself
+	fd       int   // the descriptor of plain TCP while step runs, else -1; over TLS the carrier keeps it, see hold
 	reads    int   // in one turn of a Loop
 	body     requestBody
 	patience patience       // with the client, while a response is written

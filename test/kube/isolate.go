@@ -35,6 +35,9 @@ const (
 	// network is the range of the pods' addresses, and the machine's own address in it.
 	network = "10.99.0.1/16"
 
+	// fetchTime bounds how long it is tried to have what tests need.
+	fetchTime = 5 * time.Minute
+
 	// farewell is how long processes that lost their parent may take to end.
 	farewell = 5 * time.Second
 )
@@ -66,8 +69,10 @@ func Fetch(programs ...string) {
 	if os.Getenv(isolatedVariable) != "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTime)
+	defer cancel()
 	for _, name := range programs {
-		if _, err := peers.Find(context.Background(), name); err != nil {
+		if _, err := peers.Find(ctx, name); err != nil {
 			fmt.Fprintln(os.Stderr, "test/kube:", err)
 		}
 	}

@@ -50,7 +50,7 @@ type Loop struct {
 	head    int
 	fresh   []*Socket // those on which something may begin: a client's request, or a connection; fresh[:begun] were looked at
 	begun   int
-	later   []*Socket // those that come up again when others have had their turn
+	later   []*Socket // those that go on when it was asked again what is ready
 	sockets []*Socket // by what their events carry; 0 is the bell's
 	vacant  []int32   // unused places among them
 	idle    []*task
@@ -123,10 +123,11 @@ func (l *Loop) run() {
 				return
 			}
 		}
-		for n := 0; n < between && l.begun < len(l.fresh); n++ {
+		for end := min(len(l.fresh), l.begun+between); l.begun < end; {
 			s := l.fresh[l.begun]
 			l.fresh[l.begun] = nil
 			l.begun++
+			s.listed = false
 			if deposed := l.dispatch(s); deposed {
 				return
 			}
@@ -199,12 +200,21 @@ func (l *Loop) poll(uintptr) bool {
 		}
 		s.ready.Or(ready)
 		if (s.serve != nil || s.lookout != nil) && s.waiter == nil {
-			l.fresh = append(l.fresh, s)
+			l.list(s)
 		} else {
 			l.queue = append(l.queue, s)
 		}
 	}
 	return true
+}
+
+// list has something begin on a Socket when its turn comes: once, however often there is news of it until then, or the list
+// would grow, and everybody wait, by how much clients send.
+func (l *Loop) list(s *Socket) {
+	if !s.listed {
+		s.listed = true
+		l.fresh = append(l.fresh, s)
+	}
 }
 
 // epollWait asks without waiting, so Go's scheduler is not told of the call.
@@ -238,7 +248,7 @@ func (l *Loop) dispatch(s *Socket) (deposed bool) {
 		s.ready.And(^uint32(readable))
 		if s.lookout.accept() {
 			s.ready.Or(readable)
-			l.fresh = append(l.fresh, s)
+			l.list(s)
 		}
 	case s.serve != nil && s.task == nil && !s.closed.Load() && (ready&readable != 0 || overdue || s.lost.Load()):
 		s.ready.And(^uint32(readable))
@@ -308,7 +318,7 @@ func (l *Loop) add(s *Socket) {
 	case s.closed.Load(): // remove follows
 	case s.serve != nil:
 		s.ready.Or(readable)
-		l.fresh = append(l.fresh, s)
+		l.list(s)
 	case s.lookout != nil:
 		s.lookout.opened <- l.watch(s)
 	default:
@@ -336,7 +346,7 @@ func (l *Loop) watch(s *Socket) error {
 		l.sockets[s.place] = nil
 		l.vacant = append(l.vacant, s.place)
 		s.place = 0
-		l.queue = append(l.queue, s)
+		l.later = append(l.later, s)
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil

@@ -24,6 +24,7 @@ type Socket struct {
 	remote  netip.AddrPort
 	serve   func()   // of a client's: called when there is something to read
 	lookout *Lookout // whose it is; nil: a connection's
+	listed  bool     // in loop.fresh
 
 	ready   atomic.Uint32
 	overdue atomic.Bool // its deadline has passed

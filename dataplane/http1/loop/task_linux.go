@@ -81,7 +81,7 @@ func (l *Loop) settle(t *task) {
 		t.client, t.away, s.task = nil, false, nil
 		_ = l.watch(s) // whoever serves it is told
 		if !s.closed.Load() && (s.ready.Load()&readable != 0 || s.overdue.Load()) {
-			l.fresh = append(l.fresh, s)
+			l.list(s)
 		}
 		if len(l.idle) < spare {
 			l.idle = append(l.idle, t)

@@ -141,7 +141,7 @@ func (c *Carrier) Write(p []byte) (int, error) {
 		}
 		if err == nil {
 			at = n
-		} // else package net finds out what it was
+		} // else the Writer waits, or meets the error again
 	}
 	for {
 		n, err := c.put.Write(p[at:])

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"syscall"
 	"testing"
@@ -22,7 +23,7 @@ func TestReceiveRest(t *testing.T) {
 		t.Helper()
 		descriptor(t, near, func(fd uintptr) {
 			p := make([]byte, room)
-			if n, err := how(int(fd), c, p); string(p[:n]) != want || err != wantErr {
+			if n, err := how(int(fd), c, p); string(p[:n]) != want || !errors.Is(err, wantErr) {
 				t.Errorf("received %q, %v; want %q, %v", p[:n], err, want, wantErr)
 			}
 		})

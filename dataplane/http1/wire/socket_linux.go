@@ -59,7 +59,7 @@ func NewWriter(raw syscall.RawConn) *Writer {
 	return w
 }
 
-// Write writes all of p. Its errors are those of net.Conn's Write.
+// Write writes all of p. What errors.Is finds in its errors is what it finds in those of net.Conn's Write.
 func (w *Writer) Write(p []byte) (n int, err error) {
 	w.rest = p
 	for len(w.rest) > 0 && err == nil {
