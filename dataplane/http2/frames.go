@@ -104,10 +104,9 @@ func (c *conn) settings(f *h2.SettingsFrame) error {
 		if f.NumSettings() > maxSettings {
 			return errCalm
 		}
-		if err := f.ForeachSetting(c.out.Setting); err != nil {
+		if err := c.out.Adopt(f); err != nil {
 			return err
 		}
-		c.out.SettingsAck()
 	}
 	if !c.settled {
 		c.settled = true

@@ -105,14 +105,6 @@ func (o *Output) Settings(s ...http2.Setting) {
 	o.mu.Unlock()
 }
 
-// SettingsAck appends the answer to the peer's settings.
-func (o *Output) SettingsAck() {
-	if o.lock() {
-		_ = o.framer.WriteSettingsAck()
-	}
-	o.mu.Unlock()
-}
-
 // Ping appends a PING.
 func (o *Output) Ping(ack bool, data [8]byte) {
 	if o.lock() {
@@ -188,13 +180,25 @@ func (o *Output) endHeaders(id uint32, end bool) error {
 	return nil
 }
 
-// Setting takes one of the peer's settings. An error ends the connection.
-func (o *Output) Setting(s http2.Setting) error {
+// Adopt takes the peer's settings, and appends the answer to them before anything that goes by them: the peer may hold to its
+// old ones what comes before (RFC 9113 §6.5.3). An error ends the connection.
+func (o *Output) Adopt(f *http2.SettingsFrame) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := f.ForeachSetting(o.setting); err != nil {
+		return err
+	}
+	if o.err == nil {
+		_ = o.framer.WriteSettingsAck()
+	}
+	return nil
+}
+
+// setting takes one of them. The Output is locked.
+func (o *Output) setting(s http2.Setting) error {
 	if err := s.Valid(); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	switch s.ID {
 	case http2.SettingHeaderTableSize:
 		o.encoder.hpack.SetMaxDynamicTableSize(min(s.Val, tableSize))

@@ -35,7 +35,7 @@ func woken(s *Sender) bool {
 func TestWindowsOfASender(t *testing.T) {
 	var out bytes.Buffer
 	o := NewOutput(&out)
-	if err := o.Setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10}); err != nil {
+	if err := o.setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10}); err != nil {
 		t.Fatal(err)
 	}
 	s := newSender(o, 1)
@@ -54,7 +54,7 @@ func TestWindowsOfASender(t *testing.T) {
 	if !s.Credit(5) || !woken(s) {
 		t.Error("not woken by its window")
 	}
-	if err := o.Setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}); err != nil { // 7 less
+	if err := o.setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}); err != nil { // 7 less
 		t.Fatal(err)
 	}
 	if n, _ := s.Data(make([]byte, 10), true); n != 0 {
@@ -85,7 +85,7 @@ func TestWindowsOfASender(t *testing.T) {
 
 func TestWindowOfTheConnection(t *testing.T) {
 	o := NewOutput(io.Discard)
-	_ = o.Setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
+	_ = o.setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20})
 	a, b := newSender(o, 1), newSender(o, 3)
 	sent := 0
 	for sent < initialWindow {
@@ -142,7 +142,7 @@ func (g *gate) Write(p []byte) (int, error) {
 func TestFullConnection(t *testing.T) {
 	g := &gate{opened: make(chan struct{})}
 	o := NewOutput(g)
-	_ = o.Setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+	_ = o.setting(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 	_ = o.Credit(1 << 30)
 	s := newSender(o, 1)
 	flushed := make(chan struct{})
@@ -296,6 +296,44 @@ func TestRecent(t *testing.T) {
 		r.Note(id)
 		if !r.Has(id) || id > 20 && !r.Has(id-20) || id > 200 && r.Has(id-200) {
 			t.Fatal(id)
+		}
+	}
+}
+
+// Who waits for a window sends behind the answer to the settings that have widened it.
+func TestSettingsAreAnsweredFirst(t *testing.T) {
+	var frame bytes.Buffer
+	_ = http2.NewFramer(&frame, nil).WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1})
+	for range 2000 {
+		read, err := http2.NewFramer(nil, bytes.NewReader(frame.Bytes())).ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		o := NewOutput(&out)
+		if err := o.setting(http2.Setting{ID: http2.SettingInitialWindowSize}); err != nil {
+			t.Fatal(err)
+		}
+		s := newSender(o, 1)
+		sent := make(chan int)
+		go func() {
+			<-s.Wake
+			n, _ := s.Data([]byte("a"), true)
+			sent <- n
+		}()
+		if err := o.Adopt(read.(*http2.SettingsFrame)); err != nil {
+			t.Fatal(err)
+		}
+		if n := <-sent; n != 1 {
+			t.Fatalf("%d bytes were sent", n)
+		}
+		o.Flush()
+		framer := http2.NewFramer(nil, &out)
+		for i, want := range []http2.FrameType{http2.FrameSettings, http2.FrameData} {
+			f, err := framer.ReadFrame()
+			if err != nil || f.Header().Type != want {
+				t.Fatalf("frame %d is %v, %v; want %v", i, f, err, want)
+			}
 		}
 	}
 }
