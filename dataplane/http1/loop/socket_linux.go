@@ -135,26 +135,8 @@ func (s *Socket) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Write implements net.Conn.
-func (s *Socket) Write(p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		k := 0
-		if waited := (*raw)(s).Write(func(fd uintptr) bool {
-			k, err = wire.Send(int(fd), p[n:])
-			return err != unix.EAGAIN
-		}); waited != nil {
-			return n, waited
-		}
-		n += k
-		if err == unix.EINTR {
-			err = nil
-		}
-	}
-	if err != nil {
-		err = os.NewSyscallError("send", err)
-	}
-	return n, err
-}
+// Write implements net.Conn. Who writes often has a wire.Writer of its own.
+func (s *Socket) Write(p []byte) (int, error) { return wire.NewWriter((*raw)(s)).Write(p) }
 
 // Close implements net.Conn.
 func (s *Socket) Close() error {

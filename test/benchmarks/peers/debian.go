@@ -140,7 +140,6 @@ const tries = 3
 // apt runs apt-get or apt-cache. When that fails (no package lists, or lists that are out of date), lists of our own are
 // fetched, which needs no privileges, and the command is tried again with them.
 func (d debian) apt(ctx context.Context, dir, name string, args ...string) (string, error) {
-	args = append([]string{"-o", "Acquire::Retries=3"}, args...)
 	private := append(d.privateLists(), args...)
 	updated := filepath.Join(d.dir, "apt", "updated")
 	if _, err := os.Stat(updated); err == nil {
@@ -163,7 +162,7 @@ func (d debian) apt(ctx context.Context, dir, name string, args ...string) (stri
 	}
 	defer unlock()
 	for range tries {
-		if _, updateErr := d.run(ctx, dir, "apt-get", append(d.privateLists(), "-o", "Acquire::Retries=3", "-q", "update")...); updateErr != nil {
+		if _, updateErr := d.run(ctx, dir, "apt-get", append(d.privateLists(), "-q", "update")...); updateErr != nil {
 			return "", fmt.Errorf("%w; then the package lists could not be fetched: %w", err, updateErr)
 		}
 		if out, err = d.run(ctx, dir, name, private...); err == nil {
@@ -173,7 +172,7 @@ func (d debian) apt(ctx context.Context, dir, name string, args ...string) (stri
 	return "", err
 }
 
-// privateLists are the options that make apt keep its lists and its cache below d.dir.
+// privateLists are the options that make apt keep its lists and its cache below d.dir, and ask a server again that fails.
 func (d debian) privateLists() []string {
 	apt := filepath.Join(d.dir, "apt")
 	return []string{
@@ -181,6 +180,7 @@ func (d debian) privateLists() []string {
 		"-o", "Dir::Cache=" + filepath.Join(apt, "cache"),
 		// As root, apt would drop to a user who cannot write there.
 		"-o", "APT::Sandbox::User=root",
+		"-o", "Acquire::Retries=3",
 	}
 }
 
