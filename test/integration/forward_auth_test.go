@@ -65,7 +65,7 @@ func TestForwardAuth(t *testing.T) {
       forward:
         backend: {address: '`+service+`'}
         path: '/oauth2/auth?group=a&group=b'
-        timeout_ms: 500
+        timeout_ms: 2000
         request_headers: [X-Token]
         response_headers: [X-User, X-Groups]
     routes:

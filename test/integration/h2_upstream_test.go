@@ -290,7 +290,8 @@ func TestTimeoutsOverHTTP2(t *testing.T) {
 		}
 	}))
 	defer close(ended)
-	p := overH2C(t, origin.addr, ", retry: {attempts: 1}, timeouts: {request_ms: 300, idle_secs: 1}")
+	p := overH2C(t, origin.addr, ", retry: {attempts: 1}, timeouts: {idle_secs: 1}, "+
+		"routes: [{name: head, matches: [{path: {value: /head}}], timeouts: {request_ms: 300}}, {name: others}]")
 	client := clients(t)["h1"]
 	if r, text := call(t, client, "GET", p.URL(t, "web")+"/head", nil); r.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, "upstream_timeout") {
 		t.Errorf("%d %s", r.StatusCode, text)

@@ -306,7 +306,7 @@ func TestATryThatTakesTooLongIsTriedElsewhere(t *testing.T) {
 	t.Parallel()
 	hangs := harness.StartRawOrigin(t, silent)
 	good := harness.StartOrigin(t, harness.Echo("good"))
-	p := harness.Start(t, webService([]string{hangs.Addr, good.Addr}, unchecked, "retry: {per_try_timeout_ms: 500}"), harness.Options{})
+	p := harness.Start(t, webService([]string{hangs.Addr, good.Addr}, unchecked, "retry: {per_try_timeout_ms: 2000}"), harness.Options{})
 	c := harness.Dial(t, p.Addr(t, "web"))
 	statuses := map[string]int{}
 	for _, method := range []string{"GET", "GET", "POST", "POST"} {
